@@ -1,0 +1,35 @@
+"""The one kind of error a user is meant to read: what is wrong, where, and what to do, in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LikelyError(ValueError):
+    """Something the user can mend: a bad value, file or name. The command line prints it alone, exit 1."""
+
+
+class SpaceError(LikelyError):
+    """A value does not lie in the space it was declared for, or a model does not take that space."""
+
+
+class DataError(LikelyError):
+    """A file or folder cannot be used as data; the message names it and what to do."""
+
+
+class UnknownName(LikelyError):
+    """A misspelt name of a model, data set, preset or flag (exit 2); the message suggests the nearest."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
+    """Return the error for a name that is not known, with the nearest known name as a suggestion.
+
+    Example:
+        >>> str(unknown("model", "vea", ["vae", "gmm"]))
+        "unknown model 'vea'. Did you mean 'vae'? Known: gmm, vae."
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return UnknownName(f"unknown {kind} '{name}'.{hint} Known: {', '.join(known) or 'none'}.")

@@ -1,0 +1,106 @@
+"""How a model learns: three loops as generators that yield after each update, chosen by the model's ability.
+
+for step in likely.fit(model, data.train, steps=2000):
+    ...  # step.index, step.metrics, step.state: log, save, stop as you like
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from likely.core import Gradient, Model, Statistics, Turns
+from likely.data.parts import Part
+from likely.errors import LikelyError, unknown
+from likely.training.gradient import by_gradient
+from likely.training.optimize import OPTIMIZERS, PRECISIONS, SCHEDULES, NonFiniteLoss
+from likely.training.state import Average, State, Step, stream
+from likely.training.statistics import by_statistics
+from likely.training.turns import by_turns
+
+__all__ = [
+    "Average",
+    "NonFiniteLoss",
+    "State",
+    "Step",
+    "by_gradient",
+    "by_statistics",
+    "by_turns",
+    "fit",
+    "loop_of",
+    "options_of",
+    "stream",
+]
+
+
+NAMED = {
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "precision": PRECISIONS,
+}  #: options that take one of a few names
+AT_LEAST = {"batch": 1, "steps": 0, "passes": 0, "learning_rate": 0, "warmup": 0, "clip": 0, "weight_decay": 0}
+
+
+def loop_of(model: Model) -> Callable[..., Iterator[Step]]:
+    """Return the loop that trains this model: by statistics where it can, else by turns, else by gradient.
+
+    Raises:
+        LikelyError: the model has none of these abilities.
+    """
+    if isinstance(model, Statistics):
+        return by_statistics
+    if isinstance(model, Turns):
+        return by_turns
+    if isinstance(model, Gradient):
+        return by_gradient
+    raise LikelyError(f"{model._who()} cannot be trained: it is none of Statistics, Turns and Gradient.")
+
+
+def options_of(model: Model) -> dict[str, Any]:
+    """Return the options of the model's loop with their defaults."""
+    signature = inspect.signature(loop_of(model))
+    return {
+        name: p.default
+        for name, p in signature.parameters.items()
+        if p.kind is p.KEYWORD_ONLY and name not in ("seed", "resume")
+    }
+
+
+def fit(model: Model, part: Part, **options: Any) -> Iterator[Step]:
+    """Yield a `Step` after each update of the model on these rows, by the loop that fits its abilities.
+
+    Arguments:
+        model: the model; it is trained in place.
+        part: the training rows (`data.train`).
+        options: what `by_gradient`, `by_turns` or `by_statistics` takes.
+
+    Example:
+        >>> import likely
+        >>> from likely.data.parts import Part
+        >>> space = likely.Binary((4,))
+        >>> model = likely.build("bernoulli", space)
+        >>> steps = list(fit(model, Part(space.random(100))))
+        >>> len(steps)
+        1
+    """
+    check(model, part, options)
+    return loop_of(model)(model, part, **options)
+
+
+def check(model: Model, part: Part, options: dict[str, Any]) -> None:
+    """Raise one clear line for an option that the model's loop does not take, or a value it cannot use."""
+    loop, allowed = loop_of(model), options_of(model)
+    for name, value in options.items():
+        if name in ("seed", "resume"):
+            continue
+        if name not in allowed:
+            raise LikelyError(
+                f"{model._who()} learns {loop.__name__} and has no option '{name}'; it takes {', '.join(allowed)}."
+            )
+        if name in NAMED and value not in NAMED[name]:
+            raise unknown(name, str(value), NAMED[name])
+        if name in AT_LEAST and not value >= AT_LEAST[name]:
+            raise LikelyError(f"{name} must be {AT_LEAST[name]} or more, not {value}.")
+    if len(part) == 0:
+        raise LikelyError("there are no training rows.")

@@ -1,0 +1,150 @@
+"""What the two loops that descend share: order of the data, precision, optimiser, learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from likely.core import Model
+from likely.data.parts import Part
+from likely.errors import LikelyError, unknown
+from likely.training.state import stream
+
+ORDER, UPDATE, START = range(3)  #: what a random stream is for
+
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "cosine", "linear")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+class NonFiniteLoss(LikelyError):
+    """The loss became infinite or NaN; the step is named and its update was not made."""
+
+
+@contextmanager
+def on_stream(seed: int, *path: int) -> Iterator[None]:
+    """Run a block on the random stream of (seed, path); the global stream is untouched.
+
+    `core.seeded` without its generality: a training step may take a tenth of a millisecond.
+    """
+    generators = [torch.default_generator]
+    if torch.cuda.is_available():
+        torch.cuda.init()
+        generators.append(torch.cuda.default_generators[torch.cuda.current_device()])
+    saved = [generator.get_state() for generator in generators]
+    for generator in generators:
+        generator.manual_seed(stream(seed, *path))
+    try:
+        yield
+    finally:
+        for generator, state in zip(generators, saved, strict=True):
+            generator.set_state(state)
+
+
+class Order:
+    """The rows of each batch: a fresh permutation each epoch, a function of (seed, epoch) alone.
+
+    All batches have the same size: the rest of an epoch is dropped, since every epoch is shuffled anew. Rows with
+    weights are drawn with replacement in proportion to them.
+    """
+
+    def __init__(self, part: Part, batch: int, seed: int) -> None:
+        self.rows, self.batch, self.seed, self.weight = len(part), min(batch, len(part)), seed, part.weight
+        self.per_epoch = self.rows // self.batch
+        self.epoch, self.permutation = -1, torch.empty(0, dtype=torch.int64)
+
+    def __call__(self, index: int) -> Tensor:
+        """Return the rows of the batch with this number, counted from 0 over all epochs."""
+        epoch, position = divmod(index, self.per_epoch)
+        if epoch != self.epoch:
+            generator = torch.Generator().manual_seed(stream(self.seed, ORDER, epoch))
+            if self.weight is None:
+                self.permutation = torch.randperm(self.rows, generator=generator)
+            else:
+                self.permutation = torch.multinomial(self.weight.double(), self.rows, True, generator=generator)
+            self.epoch = epoch
+        return self.permutation[position * self.batch : (position + 1) * self.batch]
+
+
+def start(model: Model, part: Part, seed: int, rows: int = 20_000) -> None:
+    """Let the model set what comes from the data, on at most `rows` random training rows."""
+    with on_stream(seed, START), torch.no_grad():
+        chosen = torch.randperm(len(part))[:rows].sort().values if len(part) > rows else slice(0, len(part))
+        x, cond = part.batch(chosen)
+        model.start(to(x, model.device), to(cond, model.device))
+
+
+def to(x: Any, device: torch.device) -> Any:
+    """Move a batch, which may be None or a tuple of tensors."""
+    if x is None:
+        return None
+    return type(x)(*(v.to(device) for v in x)) if isinstance(x, tuple) else x.to(device, non_blocking=True)
+
+
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], kind: str, learning_rate: float, momentum: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """Return a fused optimiser: one pass over the parameters an update, on processors too."""
+    parameters = [p for p in parameters if p.requires_grad]
+    if not parameters:
+        raise LikelyError("the model has no parameters to train by descent.")
+    if kind == "adam":
+        return torch.optim.Adam(parameters, learning_rate, (momentum, 0.999), weight_decay=weight_decay, fused=True)
+    if kind == "adamw":
+        return torch.optim.AdamW(parameters, learning_rate, (momentum, 0.999), weight_decay=weight_decay, fused=True)
+    if kind == "sgd":
+        return torch.optim.SGD(parameters, learning_rate, momentum, weight_decay=weight_decay, fused=True)
+    raise unknown("optimizer", kind, OPTIMIZERS)
+
+
+def rate(schedule: str, step: int, steps: int, warmup: int) -> float:
+    """Return the factor on the learning rate for update number `step`, counted from 0."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    if schedule == "constant":
+        return 1.0
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * done))
+    if schedule == "linear":
+        return 1 - done
+    raise unknown("schedule", schedule, SCHEDULES)
+
+
+def autocast(model: Model, precision: str) -> torch.autocast:
+    """Return the context in which losses are computed: bfloat16 where the processor multiplies it natively."""
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    kind = model.device.type
+    native = torch.cuda.is_bf16_supported() if kind == "cuda" else _bfloat16_processor()
+    enabled = precision == "bfloat16" or (precision == "auto" and model.autocast and native)
+    return torch.autocast(kind, torch.bfloat16, enabled=enabled)
+
+
+def _bfloat16_processor() -> bool:
+    return any(
+        ask()
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        if (ask := getattr(torch.cpu, name, None))
+    )
+
+
+def finite(losses: dict[str, Tensor], step: int, player: str = "") -> dict[str, float]:
+    """Return the terms as numbers, or raise before a bad update is made.
+
+    Raises:
+        NonFiniteLoss: the loss is infinite or NaN.
+    """
+    terms = {f"{player}/{k}" if player else k: float(v.detach()) for k, v in losses.items()}
+    value = terms[f"{player}/loss" if player else "loss"]
+    if not math.isfinite(value):
+        of = f" of the {player}" if player else ""
+        raise NonFiniteLoss(
+            f"the loss{of} became {value} at step {step}; lower learning_rate, or set clip or precision='float32'."
+        )
+    return terms

@@ -1,0 +1,76 @@
+"""Learning by sufficient statistics: one pass is closed form, many are expectation maximisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from likely.core import Statistics
+from likely.data.parts import Part
+from likely.spaces import batches
+from likely.training.optimize import UPDATE, NonFiniteLoss, on_stream, start, to
+from likely.training.state import State, Step
+
+
+def by_statistics(
+    model: Statistics,
+    part: Part,
+    *,
+    passes: int = 0,
+    tolerance: float = 1e-4,
+    batch: int = 10_000,
+    seed: int = 0,
+    resume: tuple[dict[str, Any], dict[str, Tensor]] | None = None,
+) -> Iterator[Step]:
+    """Yield a `Step` after each pass over the data: statistics of all batches added up, then the best parameters.
+
+    The logged loss is the negative mean log-likelihood of the parameters *before* the pass, in nats per datum: EM makes
+    it fall. The loop ends when a pass gains less than `tolerance`.
+
+    Arguments:
+        model: the model; it is trained in place.
+        part: the training rows; `part.weight` counts them.
+        passes: the most passes; 0 takes one where one is enough (`closed_form`, no missing values), else 100.
+        tolerance: the gain in nats per datum below which to stop.
+        batch: rows per call of `e_step`: bounds memory, does not change the result.
+        seed: decides where the model starts.
+        resume: what `State.plain` and `State.tensors` returned; the model holds the parameters of that pass.
+
+    Raises:
+        NonFiniteLoss: the likelihood became infinite or NaN.
+    """
+    state = State()
+    if resume is None:
+        start(model, part, seed)
+    else:
+        state.restore(*resume)
+    once = model.closed_form and not _missing(part)
+    passes = passes or (1 if once else 100)
+    before = state.extra.get("log_likelihood", -math.inf)
+    for index in range(state.step, passes):
+        total: dict[str, Tensor] = {}
+        with on_stream(seed, UPDATE, index), torch.no_grad():
+            for rows in batches(len(part), batch):
+                x, cond = part.batch(rows)
+                weight = None if part.weight is None else part.weight[rows]
+                stats = model.e_step(to(x, model.device), to(cond, model.device), weight=weight)
+                total = {name: total[name] + value for name, value in stats.items()} if total else stats
+            now = float(total["log_likelihood"] / total["count"])
+            if math.isnan(now) or now == math.inf:
+                raise NonFiniteLoss(f"the log-likelihood became {now} at pass {index + 1}; are two columns identical?")
+            model.m_step(total)
+        state.step, state.extra = index + 1, {"log_likelihood": now}
+        yield Step(state.step, {"loss": -now}, state, model, (index + 1) * len(part))
+        if now - before < tolerance and index > 0:
+            return
+        before = now
+
+
+def _missing(part: Part) -> bool:
+    """Whether any value is NaN."""
+    found = (part.batch(rows)[0] for rows in batches(len(part), 10_000))
+    return any(isinstance(x, Tensor) and x.is_floating_point() and bool(x.isnan().any()) for x in found)
