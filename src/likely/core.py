@@ -111,10 +111,16 @@ class Model(nn.Module, ABC):
     @contextmanager
     def _asked(self, seed: int | None = None, *, grad: bool = False) -> Iterator[None]:
         """Answer a question: own random stream, evaluation mode, and gradients only where x asks for them."""
+        with seeded(seed, self.device), self._evaluating(grad=grad):
+            yield
+
+    @contextmanager
+    def _evaluating(self, *, grad: bool = False) -> Iterator[None]:
+        """Run a block in evaluation mode."""
         training = self.training
         self.eval()
         try:
-            with seeded(seed, self.device), torch.set_grad_enabled(grad):
+            with torch.set_grad_enabled(grad):
                 yield
         finally:
             self.train(training)
@@ -505,7 +511,7 @@ class Statistics(Model):
         weight = torch.ones(_count(x)) if weight is None else torch.as_tensor(weight)
         if tuple(weight.shape) != (_count(x),) or not bool((weight >= 0).all()):
             raise SpaceError(f"weight must be {_count(x)} numbers, each 0 or more; it has shape {tuple(weight.shape)}.")
-        with self._asked():
+        with self._evaluating():  # like `loss`, it draws from the loop's random stream
             return self._e_step(x, cond, known, weight.to(self.device))
 
     @abstractmethod

@@ -10,11 +10,12 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from likely.core import Gradient, Model, Statistics, Turns
+from likely.core import Gradient, Marginal, Model, Statistics, Turns
 from likely.data.parts import Part
 from likely.errors import LikelyError, unknown
+from likely.spaces import Real
 from likely.training.gradient import by_gradient
-from likely.training.optimize import OPTIMIZERS, PRECISIONS, SCHEDULES, NonFiniteLoss
+from likely.training.optimize import OPTIMIZERS, PRECISIONS, SCHEDULES, NonFiniteLoss, has_missing
 from likely.training.state import Average, State, Step, stream
 from likely.training.statistics import by_statistics
 from likely.training.turns import by_turns
@@ -104,3 +105,9 @@ def check(model: Model, part: Part, options: dict[str, Any]) -> None:
             raise LikelyError(f"{name} must be {AT_LEAST[name]} or more, not {value}.")
     if len(part) == 0:
         raise LikelyError("there are no training rows.")
+    fills = isinstance(model, Statistics) and isinstance(model, Marginal)
+    if isinstance(model.space, Real) and not fills and has_missing(part):
+        raise LikelyError(
+            f"the training rows have missing values (NaN) and {model._who()} cannot be fitted with them; remove "
+            "those rows or take a model of `likely models --can log_marginal`."
+        )

@@ -9,7 +9,7 @@ import torch
 
 from likely.core import Gradient
 from likely.data.parts import Part
-from likely.training.optimize import UPDATE, Order, autocast, finite, make_optimizer, on_stream, rate, start, to
+from likely.training.optimize import UPDATE, Order, autocast, draw, finite, make_optimizer, on_stream, rate, start
 from likely.training.state import Average, State, Step
 
 
@@ -75,15 +75,15 @@ def by_gradient(
     if resume is not None:
         state.restore(*resume)
     loss = torch.compile(model.loss, dynamic=False) if compile else model.loss
-    order, device, context = Order(part, batch, seed), model.device, autocast(model, precision)
+    order, context = Order(part, batch, seed), autocast(model, precision)
     for index in range(state.step, steps):
         model.train()
         for group in descent.param_groups:
             group["lr"] = learning_rate * rate(schedule, index, steps, warmup)
         with on_stream(seed, UPDATE, index):
-            x, cond = part.batch(order(index))
+            x, cond = draw(model, part, order(index))
             with context:
-                losses = loss(to(x, device), to(cond, device))
+                losses = loss(x, cond)
             metrics = finite(losses, index + 1)
             descent.zero_grad(set_to_none=True)
             losses["loss"].backward()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from likely.core import Model
 from likely.data.parts import Part
 from likely.errors import LikelyError, unknown
+from likely.spaces import batches
 from likely.training.state import stream
 
 ORDER, UPDATE, START = range(3)  #: what a random stream is for
@@ -75,8 +76,13 @@ def start(model: Model, part: Part, seed: int, rows: int = 20_000) -> None:
     """Let the model set what comes from the data, on at most `rows` random training rows."""
     with on_stream(seed, START), torch.no_grad():
         chosen = torch.randperm(len(part))[:rows].sort().values if len(part) > rows else slice(0, len(part))
-        x, cond = part.batch(chosen)
-        model.start(to(x, model.device), to(cond, model.device))
+        model.start(*draw(model, part, chosen))
+
+
+def draw(model: Model, part: Part, rows: Tensor | slice) -> tuple[Any, Any]:
+    """Return x and cond of these rows on the model's device; cond is None where the model takes none."""
+    x, cond = part.batch(rows)
+    return to(x, model.device), to(cond, model.device) if model.cond_space is not None else None
 
 
 def to(x: Any, device: torch.device) -> Any:
@@ -84,6 +90,12 @@ def to(x: Any, device: torch.device) -> Any:
     if x is None:
         return None
     return type(x)(*(v.to(device) for v in x)) if isinstance(x, tuple) else x.to(device, non_blocking=True)
+
+
+def has_missing(part: Part) -> bool:
+    """Whether any value of the part is NaN."""
+    found = (part.batch(rows)[0] for rows in batches(len(part), 10_000))
+    return any(isinstance(x, Tensor) and x.is_floating_point() and bool(x.isnan().any()) for x in found)
 
 
 def make_optimizer(

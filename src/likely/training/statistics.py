@@ -12,7 +12,7 @@ from torch import Tensor
 from likely.core import Statistics
 from likely.data.parts import Part
 from likely.spaces import batches
-from likely.training.optimize import UPDATE, NonFiniteLoss, on_stream, start, to
+from likely.training.optimize import UPDATE, NonFiniteLoss, draw, has_missing, on_stream, start
 from likely.training.state import State, Step
 
 
@@ -48,16 +48,16 @@ def by_statistics(
         start(model, part, seed)
     else:
         state.restore(*resume)
-    once = model.closed_form and not _missing(part)
+    once = model.closed_form and not has_missing(part)
     passes = passes or (1 if once else 100)
     before = state.extra.get("log_likelihood", -math.inf)
     for index in range(state.step, passes):
         total: dict[str, Tensor] = {}
         with on_stream(seed, UPDATE, index), torch.no_grad():
             for rows in batches(len(part), batch):
-                x, cond = part.batch(rows)
+                x, cond = draw(model, part, rows)
                 weight = None if part.weight is None else part.weight[rows]
-                stats = model.e_step(to(x, model.device), to(cond, model.device), weight=weight)
+                stats = model.e_step(x, cond, weight=weight)
                 total = {name: total[name] + value for name, value in stats.items()} if total else stats
             now = float(total["log_likelihood"] / total["count"])
             if math.isnan(now) or now == math.inf:
@@ -68,9 +68,3 @@ def by_statistics(
         if now - before < tolerance and index > 0:
             return
         before = now
-
-
-def _missing(part: Part) -> bool:
-    """Whether any value is NaN."""
-    found = (part.batch(rows)[0] for rows in batches(len(part), 10_000))
-    return any(isinstance(x, Tensor) and x.is_floating_point() and bool(x.isnan().any()) for x in found)

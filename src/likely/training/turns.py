@@ -9,7 +9,7 @@ import torch
 
 from likely.core import Turns
 from likely.data.parts import Part
-from likely.training.optimize import UPDATE, Order, autocast, finite, make_optimizer, on_stream, rate, start, to
+from likely.training.optimize import UPDATE, Order, autocast, draw, finite, make_optimizer, on_stream, rate, start
 from likely.training.state import Average, State, Step
 
 
@@ -53,7 +53,7 @@ def by_turns(
     if resume is not None:
         state.restore(*resume)
     loss = torch.compile(model.loss, dynamic=False) if compile else model.loss
-    order, device, context, turns = Order(part, batch, seed), model.device, autocast(model, precision), model.turns
+    order, context, turns = Order(part, batch, seed), autocast(model, precision), model.turns
     for index in range(state.step, steps):
         model.train()
         metrics: dict[str, float] = {}
@@ -61,9 +61,9 @@ def by_turns(
             for turn, player in enumerate(turns):
                 for group in descents[player].param_groups:
                     group["lr"] = learning_rate * rate(schedule, index, steps, warmup)
-                x, cond = part.batch(order(index * len(turns) + turn))
+                x, cond = draw(model, part, order(index * len(turns) + turn))
                 with context:
-                    losses = loss(to(x, device), to(cond, device), player)
+                    losses = loss(x, cond, player)
                 metrics |= finite(losses, index + 1, player)
                 descents[player].zero_grad(set_to_none=True)
                 losses["loss"].backward(inputs=players[player])
