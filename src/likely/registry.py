@@ -109,7 +109,7 @@ def entry(name: str) -> Entry:
         reference=" ".join(reference[1].split()) if reference else "",
         abilities=_abilities(module, tree),
         conditional="cond" in arguments,
-        numbers=_numbers(builder),
+        numbers=tuple(number for number in _numbers(builder) if number.name != "cond"),
         presets=constants.get("PRESETS", {}),
     )
 
@@ -247,12 +247,10 @@ def _constants(tree: ast.Module) -> dict[str, Any]:
 
 
 def _numbers(builder: ast.FunctionDef) -> tuple[Number, ...]:
-    """Return the keyword-only arguments of a builder, with the help from its docstring."""
+    """Return the keyword-only arguments of a function, with the help from its docstring."""
     texts = arguments_help(ast.get_docstring(builder) or "")
     numbers = []
     for argument, default in zip(builder.args.kwonlyargs, builder.args.kw_defaults, strict=True):
-        if argument.arg == "cond":
-            continue
         if default is None or argument.annotation is None:
             raise LikelyError(f"`{builder.name}` needs an annotation and a default for '{argument.arg}'.")
         numbers.append(

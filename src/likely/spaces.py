@@ -74,7 +74,8 @@ class Space(ABC):
 
     def contains(self, x: Tensor) -> bool:
         """Whether every row of the batch x, (B, *shape), is a point of the space."""
-        return x.dim() >= 1 and tuple(x.shape[1:]) == self.shape and bool(self._entries_ok(x).all())
+        right = x.dim() >= 1 and tuple(x.shape[1:]) == self.shape and not x.is_complex()
+        return right and bool(self._entries_ok(x).all())
 
     def check(self, x: Any, what: str = "x", *, missing: bool = False) -> Tensor:
         """Return x as a batch of this space, (B, *shape) in the space's dtype, or raise one clear line.
