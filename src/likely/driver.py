@@ -33,7 +33,7 @@ from likely.evaluation.two_sample import features, gaussian, kernel_distance, me
 from likely.progress import Progress, clock
 from likely.run import Run
 from likely.spaces import Sequence, batches
-from likely.training.optimize import NonFiniteLoss, on_stream, to
+from likely.training.optimize import NonFiniteLoss, draw, on_stream
 from likely.training.state import Average, Step
 
 VALIDATION_ROWS = 1000  #: how many validation rows choose the best weights
@@ -353,19 +353,18 @@ def validation(model: Model, part: Part, seed: int) -> float | None:
     n = len(part)
     if n < 2:
         return None
-    x, cond = part.batch(slice(0, n))
-    cond = cond if model.cond_space is not None else None
+    x, cond = draw(model, part, slice(0, n))
     noise = training.stream(seed, VALIDATE)
     if isinstance(model, Energy):
         value = float(model.energy(x, cond).mean() + model.log_partition(seed=noise).value)
     elif isinstance(model, Density):
         value = -float(model.log_prob(x, cond).mean())
     elif isinstance(model, Turns):
-        rows_of = features(model.space, x)
-        real, fake = rows_of(x), rows_of(model.sample(n, cond, seed=noise).cpu())
+        rows_of = features(model.space, x.cpu())
+        real, fake = rows_of(x.cpu()), rows_of(model.sample(n, cond, seed=noise).cpu())
         value = kernel_distance(real, fake, gaussian(median_distance(real))).value
     elif isinstance(model, Gradient):
-        value = _loss(model, x, cond, n, seed)
+        value = _loss(model, part, seed)
     elif isinstance(model, Weighted):
         value = -float(model.elbo(x, cond, seed=noise).mean())
     else:
@@ -376,22 +375,16 @@ def validation(model: Model, part: Part, seed: int) -> float | None:
 
 
 @torch.no_grad()
-def _loss(model: Gradient, x: Any, cond: Any, n: int, seed: int) -> float:
-    """Return the mean loss over n rows in evaluation mode."""
+def _loss(model: Gradient, part: Part, seed: int) -> float:
+    """Return the mean loss over all rows in evaluation mode."""
     was, total = model.training, 0.0
     model.eval()
     with on_stream(seed, VALIDATE):
-        for rows in batches(n, 250):
-            parts = (
-                None if v is None else type(v)(*(p[rows] for p in v)) if isinstance(v, tuple) else v[rows]
-                for v in (x, cond)
-            )
-            x_rows, cond_rows = parts
-            total += float(model.loss(to(x_rows, model.device), to(cond_rows, model.device))["loss"]) * (
-                rows.stop - rows.start
-            )
+        for rows in batches(len(part), 250):
+            loss = model.loss(*draw(model, part, rows))["loss"]
+            total += float(loss) * (rows.stop - rows.start)
     model.train(was)
-    return total / n
+    return total / len(part)
 
 
 @contextmanager
