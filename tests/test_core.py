@@ -275,3 +275,12 @@ def test_the_public_names_are_there() -> None:
     assert set(likely.__all__) <= set(dir(likely))
     with pytest.raises(AttributeError, match="no attribute 'vea'"):
         likely.vea  # noqa: B018
+
+
+def test_a_sampling_option_the_model_does_not_have_is_refused_by_name() -> None:
+    model = likely.build("nade", Binary((3,)), hidden=4)
+    with pytest.raises(LikelyError, match=r"unknown sampling option of nade 'temprature'. Did you mean 'temperature'"):
+        model.sample(2, temprature=0.5)
+    dequantised = likely.build("gaussian", Binary((3,)))
+    with pytest.raises(LikelyError, match="unknown sampling option of gaussian 'steps'"):
+        dequantised.sample(2, steps=3)

@@ -9,6 +9,7 @@ nothing about likelihood. All scores are in nats per datum of the data's own uni
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import secrets
 from abc import ABC, abstractmethod
@@ -19,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
-from likely.errors import LikelyError, SpaceError
+from likely.errors import LikelyError, SpaceError, unknown
 from likely.spaces import Real, Space, batches
 
 
@@ -53,6 +54,8 @@ class Model(nn.Module, ABC):
     autocast: ClassVar[bool] = True  #: whether training in bfloat16 keeps the contract (nets: yes; statistics: no)
     channels_last: ClassVar[bool] = False  #: whether training pays in channels-last memory (convolutions + batch norm)
 
+    compiles: ClassVar[bool] = True  #: whether torch.compile can take the loss (not where shapes depend on the data)
+
     #: set by `registry.build`: the file name and the plain numbers this model is rebuilt from
     name: str = ""
     numbers: dict[str, Any]
@@ -82,10 +85,14 @@ class Model(nn.Module, ABC):
 
         Raises:
             SpaceError: `cond` is not of the model's condition space.
+            UnknownName: the model has no such sampling option.
             LikelyError: n is negative, or the drawn values left the space (numbers overflowed: training diverged).
         """
         if not isinstance(n, int) or n < 0:
             raise LikelyError(f"n must be a whole number, 0 or more, not {n!r}.")
+        for name in options:
+            if name not in self._sampling_options():
+                raise unknown(f"sampling option of {self._who()}", name, self._sampling_options())
         with self._asked(seed):
             cond = self._conds(cond, n, draw=True)
             parts = [
@@ -97,13 +104,18 @@ class Model(nn.Module, ABC):
         return self.space._cast(x) if isinstance(x, Tensor) else x
 
     @abstractmethod
-    def _sample(self, n: int, cond: Tensor | None, **options: Any) -> Any:
+    def _sample(self, n: int, cond: Tensor | None) -> Any:
         """Draw n values of the space."""
 
     def start(self, x: Any, cond: Tensor | None = None) -> None:
         """Set, before training, what comes from the data: scales, biases, first centres. By default nothing."""
 
     # What the public methods share ---------------------------------------------------------------------------------
+
+    def _sampling_options(self) -> list[str]:
+        """Return the names of the options that `_sample` takes."""
+        parameters = inspect.signature(self._sample).parameters.values()
+        return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
 
     def _who(self) -> str:
         return self.name or type(self).__name__

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from likely.core import Turns
-from likely.errors import LikelyError, SpaceError, unknown
+from likely.errors import LikelyError, SpaceError
 from likely.parts.adversarial_losses import Game
 from likely.spaces import Binary, Finite, Real, Space
 
@@ -145,9 +145,7 @@ class Adversarial(Turns):
             x = x.round().clamp(0, self.space.levels - 1)
         return self.space._cast(x)
 
-    def _sample(self, n: int, cond: Tensor | None, **options: Any) -> Tensor:
-        if options:
-            raise unknown("sampling option", next(iter(options)), [])
+    def _sample(self, n: int, cond: Tensor | None) -> Tensor:
         return self._values(self._drawn(n), cond)
 
     def generate(self, z: Tensor, cond: Any = None) -> Tensor:

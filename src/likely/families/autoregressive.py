@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from likely.core import Completer, Density, Gradient
-from likely.errors import LikelyError, unknown
+from likely.errors import LikelyError
 from likely.parts import orders
 from likely.spaces import Binary, Finite, Space
 
@@ -80,17 +80,13 @@ class Autoregressive(Density, Completer, Gradient):
     def loss(self, x: Any, cond: Tensor | None = None) -> dict[str, Tensor]:
         return {"loss": -self._log_prob(x, cond).mean()}
 
-    def _sample(
-        self, n: int, cond: Tensor | None, *, temperature: float = 1.0, cached: bool = True, **options: Any
-    ) -> Tensor:
+    def _sample(self, n: int, cond: Tensor | None, *, temperature: float = 1.0, cached: bool = True) -> Tensor:
         """Draw entry by entry.
 
         Arguments:
             temperature: divides the log-odds of every conditional: below 1 bolder, above 1 more varied.
             cached: False scores everything anew for each entry: slow, for comparison.
         """
-        if options:
-            raise unknown("sampling option", next(iter(options)), ["temperature", "cached"])
         if not temperature > 0:
             raise LikelyError(f"temperature must be above 0, not {temperature!r}.")
         return self._fill(n, cond, None, None, temperature, cached)

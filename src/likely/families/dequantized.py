@@ -108,6 +108,7 @@ class Dequantized(Weighted):
         # How training goes is the inner model's affair.
         self.autocast = inner.autocast
         self.channels_last = inner.channels_last
+        self.compiles = inner.compiles
         self.rows_at_once = inner.rows_at_once
 
     def start(self, x: Any, cond: Tensor | None = None) -> None:
@@ -117,6 +118,9 @@ class Dequantized(Weighted):
     def _log_weight(self, x: Tensor, cond: Tensor | None) -> Tensor:
         y, log_q = dequantize(x, self.levels)
         return self.inner._log_prob(y, cond) - log_q
+
+    def _sampling_options(self) -> list[str]:
+        return self.inner._sampling_options()
 
     def _sample(self, n: int, cond: Tensor | None, **options: Any) -> Tensor:
         return quantize(self.inner._sample(n, cond, **options), self.levels)

@@ -243,7 +243,6 @@ class Diffusion(Bounded, Gradient, Completer):
         solver: str = "ddpm",
         steps: int | None = None,
         guidance: float = 1.0,
-        **options: Any,
     ) -> Tensor:
         """Draw n values.
 
@@ -253,8 +252,6 @@ class Diffusion(Bounded, Gradient, Completer):
             steps: evaluations of the network; None takes all T.
             guidance: 1 is plain, above 1 stresses the condition, 0 ignores it.
         """
-        if options:
-            raise unknown("sampling option", next(iter(options)), ["solver", "steps", "guidance"])
         if solver not in SOLVERS:
             raise unknown("solver", solver, SOLVERS)
         if steps is not None and not 1 <= steps <= self.timesteps:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -208,7 +207,7 @@ class Flow(Density, Bijective, Gradient):
         z, log_det = self._encode_and_log_det(x, cond)
         return self.base.log_prob(z) + log_det
 
-    def _sample(self, n: int, cond: Tensor | None, **options: Any) -> Tensor:
+    def _sample(self, n: int, cond: Tensor | None) -> Tensor:
         like = torch.empty(n, self.space.size, dtype=self._dtype, device=self.device)
         return self._decode(self.base.draw(like), cond)
 

@@ -7,7 +7,7 @@ takes from the data, so that neither units nor an offset of 1e8 cost precision, 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -117,7 +117,7 @@ class GaussianMixture(Marginal, Completer, Statistics):
 
     # Draws ---------------------------------------------------------------------------------------------------------
 
-    def _sample(self, n: int, cond: Tensor | None, **options: Any) -> Tensor:
+    def _sample(self, n: int, cond: Tensor | None) -> Tensor:
         which = torch.multinomial(self.weight, n, replacement=True)
         return self._restore(gaussians.draw(which, self.mean, self.whitening)).to(self.space.dtype)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -126,7 +126,7 @@ class Variational(Weighted, Latent, Completer, Gradient):
 
     # Samples, representations, completion ---------------------------------------------------------------------------
 
-    def _sample(self, n: int, cond: Tensor | None, **options: Any) -> Tensor:
+    def _sample(self, n: int, cond: Tensor | None) -> Tensor:
         return self._likelihood(self._prior(n, cond).draw(1)[0], cond).sample()
 
     def _encode(self, x: Tensor, cond: Tensor | None) -> Tensor:

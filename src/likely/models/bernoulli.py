@@ -15,7 +15,7 @@ doi.org/10.1017/S0020268100012907 (one imaginary row spread over the levels).
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -59,7 +59,7 @@ class Bernoulli(Marginal, Completer, Statistics):
         entry = torch.arange(x.shape[1], device=x.device)
         return torch.where(known, self.table[entry, x], 0).sum(1)
 
-    def _sample(self, n: int, cond: Tensor | None, **options: Any) -> Tensor:
+    def _sample(self, n: int, cond: Tensor | None) -> Tensor:
         drawn = torch.multinomial(self.table.exp(), n, replacement=True)
         return drawn.T.reshape(n, *self.space.shape)
 

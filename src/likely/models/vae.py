@@ -1,4 +1,4 @@
-r"""The variational autoencoder: p(x) = \int p(x | z) N(z; 0, I) dz, learned with an encoder q(z | x) by the ELBO.
+"""The variational autoencoder: p(x) = ∫ p(x | z) N(z; 0, I) dz, learned with an encoder q(z | x) by the ELBO.
 
 A decoder network turns a standard normal z into the parameters of a likelihood of x; an encoder network guesses, for
 each x, the mean and the standard deviation of the z that made it. Both climb the evidence lower bound

@@ -99,6 +99,8 @@ def check(model: Model, part: Part, options: dict[str, Any]) -> None:
             raise LikelyError(
                 f"{model._who()} learns {loop.__name__} and has no option '{name}'; it takes {', '.join(allowed)}."
             )
+        if name == "compile" and value and not model.compiles:
+            raise LikelyError(f"{model._who()} cannot be compiled: its shapes depend on the data; leave out compile.")
         if name in NAMED and value not in NAMED[name]:
             raise unknown(name, str(value), NAMED[name])
         if name in AT_LEAST and not value >= AT_LEAST[name]:
