@@ -1,0 +1,47 @@
+"""Pictures, tables and pages that show what models can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from likely import run as runs
+from likely.report.measuring import measured, versions
+from likely.report.pages import Exhibit, page
+from likely.report.results import results_markdown
+from likely.report.table import COLUMNS, Row, Table, baselines, cells, markdown
+from likely.run import Run
+
+__all__ = [
+    "COLUMNS",
+    "Exhibit",
+    "Row",
+    "Table",
+    "baselines",
+    "cells",
+    "markdown",
+    "measured",
+    "page",
+    "results_markdown",
+    "run_page",
+]
+
+
+def run_page(run: Run, out: str | Path | None = None, *, k: int = 64, n: int = 1000, seed: int = 0) -> Path:
+    """Write one run's page and return where it is.
+
+    Arguments:
+        run: a run with trained weights.
+        out: the file; None writes `page.html` into the run folder.
+        k: how many importance samples a `Weighted` model averages.
+        n: how many samples to draw for the two-sample distance.
+        seed: decides samples and estimates.
+
+    Raises:
+        LikelyError: the run's data or weights cannot be read, or a score is not a number.
+    """
+    path = run.folder / "page.html" if out is None else Path(out)
+    row, record = measured(run, k=k, n=n, seed=seed), run.record
+    table = Table(record["command"], record["machine"], versions(record), record["created"], [row])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    runs.write_bytes(path, page(table, [Exhibit(row, run.model, run.data, run.log())]).encode())
+    return path

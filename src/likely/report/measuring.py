@@ -1,0 +1,60 @@
+"""What was measured on a run, kept beside it, so that no number is computed twice or typed by hand."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from likely import run as runs
+from likely.evaluation import evaluate
+from likely.report.table import Row
+from likely.run import Run
+
+TIMED = 64  #: samples that are drawn to time the sampler
+
+
+def measured(run: Run, *, k: int = 64, n: int = 1000, seed: int = 0) -> Row:
+    """Return a run's row of a table: from its `evaluation.json` if that holds this protocol, else measured and kept.
+
+    Arguments:
+        run: a run with trained weights.
+        k: how many importance samples a `Weighted` model averages.
+        n: how many samples to draw.
+        seed: decides samples and estimates.
+
+    Raises:
+        LikelyError: the run's data or weights cannot be read, or a score is not a number.
+    """
+    record, path = run.record, run.folder / "evaluation.json"
+    protocol = {"k": k, "n": n, "seed": seed, "steps_done": record.get("steps_done"), "likely": runs.FORMAT}
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if kept.get("protocol") != protocol:
+        kept = {"protocol": protocol, "results": evaluate(run, k=k, n=n, seed=seed), "samples_per_second": _speed(run)}
+        runs.write_json(path, kept)
+    return Row(
+        model=record["model"],
+        data=record["data"]["name"],
+        view=record["data"]["view"],
+        seed=record["seed"],
+        folder=str(run.folder),
+        command=record["command"],
+        minutes=record.get("minutes"),
+        parameters=record["parameters"],
+        speed=kept["samples_per_second"],
+        results=kept["results"],
+        numbers=record["numbers"],
+    )
+
+
+def _speed(run: Run) -> float:
+    """Return how many samples the model draws in a second."""
+    run.model.sample(1, seed=0)
+    began = time.perf_counter()
+    run.model.sample(TIMED, seed=0)
+    return TIMED / (time.perf_counter() - began)
+
+
+def versions(record: dict[str, Any]) -> dict[str, str]:
+    """Return the versions a run was made with, in the order in which they are printed."""
+    return {name: str(version) for name, version in record["versions"].items()}

@@ -1,0 +1,100 @@
+"""RESULTS.md: the scores of run folders beside published ones, written by a command and never by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from likely import run as runs
+from likely.errors import LikelyError
+from likely.report.measuring import measured
+from likely.report.published import PUBLISHED
+from likely.report.table import MINUS, Row, bits, nats, share, thousandths
+
+HEADINGS = (
+    "model",
+    "data (view)",
+    "test log-likelihood, nats",
+    "bits/dim",
+    "kernel distance ×1000 (real data)",
+    "recognised (real data)",
+    "published, nats",
+    "source",
+    "minutes",
+    "seed",
+)
+INTRODUCTION = """# Results
+
+Written by `likely` from run folders; every number was measured on the data's test part, which training never saw.
+Signs: `=` exact, `≥` a lower bound (k importance samples), `~` an estimate, empty where the model has no likelihood.
+± is one standard error. The kernel distance is the unbiased squared MMD (Gaussian kernel, in the space of the data),
+beside that of real training data. Recognised: the share of samples on which a forest trained on real labelled data
+agrees, and the classes these cover. Published numbers say how far their source was checked: read there (primary),
+quoted elsewhere (secondary), or from memory.
+"""
+
+
+def results_markdown(folders: Iterable[str | Path], *, k: int = 64, n: int = 1000, seed: int = 0) -> str:
+    """Return the text of RESULTS.md for these run folders, measuring what was not measured before.
+
+    Arguments:
+        folders: run folders, or folders that hold them at any depth.
+        k: how many importance samples a `Weighted` model averages.
+        n: how many samples to draw for the two-sample distance.
+        seed: decides samples and estimates.
+
+    Raises:
+        LikelyError: a folder holds no run, a run is not finished, or its data are not there.
+    """
+    found = [runs.open(folder) for each in folders for folder in _run_folders(Path(each))]
+    for run in found:
+        if run.record["status"] != "finished":
+            raise LikelyError(
+                f"'{run.folder}' is {run.record['status']}; finish it first: `likely resume {run.folder}`."
+            )
+    made: list[tuple[Row, dict[str, Any]]] = [(measured(run, k=k, n=n, seed=seed), run.record) for run in found]
+    made.sort(key=lambda each: (each[0].data, each[0].view, each[0].model, each[0].seed))
+    lines = [INTRODUCTION, "| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
+    lines += ["| " + " | ".join(_cells(row)) + " |" for row, _ in made]
+    lines += ["", "## Commands and machines", ""]
+    for row, record in made:
+        version = record["versions"]
+        lines.append(
+            f"- {row.model}, {row.data} ({row.view}), seed {row.seed}: `{row.command}`; {record['machine']}; likely "
+            f"{version['likely']}, torch {version['torch']}; {record['created'][:10]}."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _run_folders(folder: Path) -> list[Path]:
+    """Return the run folders at or under a folder."""
+    if (folder / "run.json").exists():
+        return [folder]
+    found = sorted(path.parent for path in folder.rglob("run.json"))
+    if not found:
+        raise LikelyError(f"'{folder}' holds no run: there is no run.json in it.")
+    return found
+
+
+def _cells(row: Row) -> list[str]:
+    score, distance, seen = (row.result(m) for m in ("log_likelihood", "kernel_distance", "recognised"))
+    known = PUBLISHED.get((row.data, row.view), {}).get(row.model)
+    far = ""
+    if distance is not None:
+        far = thousandths(distance["value"], distance["standard_error"])
+        far += f" ({thousandths(distance['protocol']['floor'])})"
+    own = "" if seen is None else f"{share(seen)} ({100 * seen['protocol']['floor']:.0f} %)"
+    return [
+        row.model,
+        f"{row.data} ({row.view})",
+        nats(score),
+        bits(score),
+        far,
+        own,
+        # a published negative log-likelihood is a log-likelihood with the other sign, and an upper bound a lower one
+        "" if known is None else f"{known.sign.replace('<=', '≥')} {MINUS}{known.nats:.2f}",
+        "" if known is None else f"{known.source} [{known.checked}]",
+        "" if row.minutes is None else f"{row.minutes:.1f}",
+        str(row.seed),
+    ]

@@ -1,0 +1,332 @@
+"""Pictures, charts, tables and pages: what they show is what was measured, and they need nothing but themselves."""
+
+import io
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import likely
+from likely import driver, report
+from likely.data.parts import Data, Part
+from likely.errors import LikelyError
+from likely.report import charts, figures, pictures, words
+from likely.report import table as tables
+from likely.report.pages import Exhibit, curves, page
+from likely.report.published import PUBLISHED
+from likely.spaces import Binary, Finite, Real, Sequence
+
+# Pictures -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("space", "mode"),
+    [
+        (Binary((4, 5)), "L"),
+        (Finite((1, 4, 5), 17), "L"),
+        (Finite((3, 4, 5)), "RGB"),
+        (Real((3, 4, 5)), "RGB"),
+        (Finite((4, 4, 5)), "RGBA"),
+    ],
+)
+def test_grid_keeps_a_single_picture_and_its_levels(space, mode):
+    x = space.random(1, torch.Generator().manual_seed(0))
+    image = pictures.grid(x, space)
+    assert (image.mode, image.size) == (mode, (5, 4))
+    pixels = torch.tensor(np.array(image)).reshape(4, 5, -1).permute(2, 0, 1).reshape(x.shape)
+    if not isinstance(space, Real):
+        assert torch.equal((pixels.double() / 255 * (space.levels - 1)).round().to(x.dtype), x)
+    again = Image.open(io.BytesIO(pictures.png(image)))
+    assert np.array_equal(np.array(again), np.array(image))
+
+
+def test_grid_places_pictures_row_by_row_and_hides_what_is_not_known():
+    space = Binary((1, 2, 2))
+    x = torch.ones(3, 1, 2, 2, dtype=torch.uint8)
+    known = torch.tensor([[[True, True], [False, False]]])
+    pixels = np.array(pictures.grid(x, space, columns=2, scale=1, known=known))
+    assert pixels.shape == (5, 5)
+    assert (pixels[0, [0, 1, 3, 4]] == 255).all()
+    assert (pixels[1] == pictures.GREY).all()  # not known
+    assert (pixels[:, 2] == pictures.GREY).all()  # the gap
+    assert (pixels[3:, 3:] == pictures.GREY).all()  # nothing there
+    assert pictures.grid(x, space, columns=2, scale=3).size == (15, 15)
+
+
+def test_reals_run_from_black_to_white():
+    space = Real((1, 2))
+    assert pictures.is_picture(Real((2, 2)))
+    assert not pictures.is_picture(space)
+    space = Real((2, 2))
+    x = torch.tensor([[[-2.0, 0.0], [1.0, 2.0]]])
+    assert pictures.to_bytes(x, space).flatten().tolist() == [0, 128, 191, 255]
+    assert pictures.to_bytes(x.clamp(0, 1), space).flatten().tolist() == [0, 0, 255, 255]
+    assert pictures.to_bytes(x, space, limits=(-2.0, 0.0)).flatten().tolist() == [0, 255, 255, 255]
+
+
+def test_what_is_no_picture_is_refused():
+    for space in (Real((3,)), Finite((2, 4, 4)), Sequence(step=Binary(), length=3)):
+        assert not pictures.is_picture(space)
+    with pytest.raises(LikelyError, match="not a space of pictures"):
+        pictures.grid(torch.zeros(1, 3), Real((3,)))
+    with pytest.raises(LikelyError, match="n is 0"):
+        pictures.grid(torch.zeros(0, 4, 4), Binary((4, 4)))
+
+
+# Charts ---------------------------------------------------------------------------------------------------------------
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
+def test_ticks_are_few_and_within(low, width):
+    high = low + width
+    marks = charts.ticks(low, high)
+    assert 1 <= len(marks) <= 5
+    assert all(low - 1e-6 * width <= mark <= high + 1e-6 * width for mark in marks)
+    assert marks == sorted(set(marks))
+
+
+def test_lines_draw_every_series_inside_the_frame():
+    series = {"generator": [(i, math.sin(i)) for i in range(1000)], "critic": [(0, 1.0), (999, math.nan)]}
+    svg = charts.lines(series, [(500, 0.5)], label='a "chart" <of two>')
+    assert svg.count("<polyline") == 2
+    assert svg.count('class="mark"') == 1
+    assert "&quot;chart&quot; &lt;of two&gt;" in svg
+    assert "nan" not in svg
+    x, y = zip(*(map(float, p.split(",")) for p in re.findall(r"[\d.]+,[\d.]+", svg)), strict=True)
+    assert len(x) <= 301
+    assert charts.LEFT <= min(x) < max(x) <= charts.WIDTH - charts.RIGHT
+    assert charts.TOP <= min(y) < max(y) <= charts.HEIGHT - charts.BOTTOM
+
+
+def test_histograms_hold_every_value():
+    values = [0.0] * 3 + [1.0]
+    svg = charts.histograms(values, values, label="x", bins=2)
+    filled, outline = re.findall(r'<path class="[a-z0-9 ]+" d="([^"]+)"', svg)
+    assert filled == outline
+    tops = [float(v) for v in re.findall(r"V([\d.]+)H", filled)]
+    base, full = charts.HEIGHT - charts.BOTTOM, charts.TOP
+    assert [round((base - top) / (base - full), 2) for top in tops] == [1.0, 0.33]
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+def _result(value, sign="=", error=0.5, **protocol):
+    return {
+        "metric": "log_likelihood",
+        "value": value,
+        "standard_error": error,
+        "unit": "nats",
+        "sign": sign,
+        "protocol": {"k": None, "bits_per_dim": None, "uniform": None, **protocol},
+    }
+
+
+def _table(*rows):
+    return report.Table("likely compare", "a machine", {"likely": "1"}, "today", list(rows))
+
+
+def test_tables_keep_views_apart_and_rank_best_first():
+    made = _table(
+        report.Row("a", "d", "bytes", results=[_result(-3.0)]),
+        report.Row("b", "d", "bits", results=[_result(-1.0)]),
+        report.Row("c", "d", "bytes", results=[_result(-2.0, ">=", k=64)]),
+        report.Row("sampler", "d", "bytes", results=[_result(None, "", None)]),
+        report.Row("broken", "d", "bytes", error="no | luck"),
+    )
+    views = {key: [row.model for row in rows] for key, rows in made.views().items()}
+    assert views == {("d", "bytes"): ["c", "a", "sampler"], ("d", "bits"): ["b"]}
+    assert [row.model for row in made.failed()] == ["broken"]
+    assert tables.from_json(json.loads(json.dumps(made.to_json()))) == made
+    text = report.markdown(made)
+    assert "| c | 0 | ≥ −2.00 ± 0.50 (k = 64) |" in text
+    assert "no \\| luck" in text
+
+
+def test_bounds_turn_round_in_bits():
+    result = _result(-88.33, ">=", k=5, bits_per_dim=0.1625)
+    assert tables.nats(result) == "≥ −88.33 ± 0.50 (k = 5)"
+    assert tables.bits(result) == "≤ 0.163"
+    assert tables.nats(_result(-1.0, "~", None)) == "~ −1.00"
+    assert tables.nats(None) == tables.bits(_result(None, "")) == ""
+    assert tables.thousandths(-0.0021, 0.0004) == "−2.1 ± 0.4"
+
+
+# Pages ----------------------------------------------------------------------------------------------------------------
+
+
+class Checked(HTMLParser):
+    """Fails on tags that are not closed in order; collects addresses and languages."""
+
+    EMPTY = {"meta", "img", "br", "link"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.addresses, self.counts, self.images = [], [], {}, []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.addresses += [attributes[a] for a in ("src", "href") if a in attributes]
+        self.counts[attributes.get("class")] = self.counts.get(attributes.get("class"), 0) + 1
+        if tag == "img":
+            assert attributes["alt"]
+            self.images.append(attributes["src"])
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def _digits():
+    return likely.data.load("digits", view="threshold")
+
+
+def _exhibit(name, data, log=(), **numbers):
+    model = likely.build(name, data.space, **numbers)
+    row = report.Row(name, data.name, data.view, results=[_result(-30.0, uniform=-44.0, uniform_bits_per_dim=1.0)])
+    row.command = f"likely fit {name} --data '{data.name}'"
+    return Exhibit(row, model, data, list(log))
+
+
+def test_the_page_is_whole_needs_no_network_and_speaks_both_languages():
+    data = _digits()
+    log = [{"step": i, "loss": 1 / i} for i in range(1, 20)] + [{"step": 19, "valid": 0.1}]
+    shown = [_exhibit("bernoulli", data), _exhibit("vae", data, log, latent=3)]
+    made = _table(*(e.row for e in shown), report.Row("gan", data.name, data.view, error="<diverged>"))
+    text = page(made, shown)
+    checked = Checked(text)
+    assert '<meta charset="utf-8">' in text
+    assert all(a.startswith(("data:image/png;base64,", "#")) for a in checked.addresses)
+    assert "http" not in re.sub(r"base64,[^\"]+", "", text).replace("http://www.w3.org", "")
+    assert checked.counts["en"] == checked.counts["ko"] > 30
+    assert "표본" in text
+    assert "&lt;diverged&gt;" in text
+    for section in ("samples", "scores", "learning", "map", "reconstructions", "completions", "abilities", "again"):
+        assert f'<section id="{section}">' in text
+    # real data, two walls of samples, the decoded sheet, reconstructions of the vae, completions of both or of one
+    assert len(checked.images) >= 6
+    assert 'data-side="15"' in text
+    assert len(text) < 2_000_000
+
+
+def test_every_text_has_both_languages_and_the_same_values():
+    for name, value in vars(words).items():
+        for text in value.values() if isinstance(value, dict) else [value]:
+            if isinstance(text, words.Words):
+                assert text.en, name
+                assert re.search("[가-힣]", text.ko) or text.ko == text.en, name
+                assert set(re.findall(r"{(\w+)}", text.en)) == set(re.findall(r"{(\w+)}", text.ko)), name
+    assert words.both(words.NOT_DRAWN, why="<x>").count("&lt;x&gt;") == 2
+
+
+def test_names_are_escaped_and_a_broken_model_costs_only_its_figure(monkeypatch):
+    data = _digits()
+    data.name = "<script>alert(1)</script>"
+    exhibit = _exhibit("bernoulli", data)
+
+    def broken(n, cond, **options):
+        raise RuntimeError("no & sample")
+
+    monkeypatch.setattr(exhibit.model, "_sample", broken)
+    text = page(_table(exhibit.row), [exhibit])
+    Checked(text)
+    assert "<script>alert" not in text
+    assert "RuntimeError: no &amp; sample" in text
+    assert '<section id="scores">' in text
+
+
+def test_points_and_columns_are_drawn_too():
+    plane = likely.data.load("moons")
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(60, 3, generator=generator)
+    rows[0, 0] = math.nan
+    part = Part(rows)
+    columns = Data("costs", "reals", Real((3,), names=("a<b", "weight", "무게")), part, part, part)
+    shown = [_exhibit("gaussian", plane), _exhibit("gaussian", columns)]
+    text = page(_table(*(e.row for e in shown)), shown)
+    Checked(text)
+    assert 'class="dots c0"' in text
+    assert "a&lt;b" in text
+    assert "무게" in text
+    assert text.count('class="outline"') == 6
+
+
+def test_curves_are_those_of_the_players_where_models_take_turns():
+    log = [{"step": 1, "loss": 3.0, "generator/loss": 2.0, "critic/loss": 1.0}, {"step": 1, "valid": 0.5}]
+    series, valid = curves(log)
+    assert series == {"generator": [(1, 2.0)], "critic": [(1, 1.0)]}
+    assert valid == []
+    assert curves([{"step": 2, "loss": 3.0}, {"step": 2, "valid": 0.5}]) == ({"loss": [(2, 3.0)]}, [(2, 0.5)])
+
+
+def test_the_plane_is_that_of_principal_components():
+    from sklearn.decomposition import PCA
+
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(200, 5, generator=generator, dtype=torch.float64) * torch.tensor([3.0, 2.0, 1.0, 0.5, 0.1])
+    centre, axes, share = figures.plane(z)
+    oracle = PCA(2).fit(z.numpy())
+    assert share == pytest.approx(oracle.explained_variance_ratio_.sum())
+    assert np.abs((axes.numpy() * oracle.components_).sum(1)) == pytest.approx([1, 1])
+    assert centre.numpy() == pytest.approx(oracle.mean_)
+    flat = figures.plane(z[:, :2])
+    assert torch.equal((z[:, :2] - flat[0]) @ flat[1].T, z[:, :2])
+
+
+def test_the_sheet_is_what_the_model_decodes_there():
+    data = _digits()
+    model = likely.build("vae", data.space, latent=2, seed=1)
+    made = figures.latent_map(model, data)
+    (left, right), (low, high) = made.limits
+    corners = torch.tensor([[left, high], [right, low]])  # first and last picture of the sheet
+    expected = model.decode(corners).squeeze(1).numpy() * 255
+    sheet = np.array(made.sheet)
+    assert np.array_equal(sheet[:8, :8], expected[0])
+    assert np.array_equal(sheet[-8:, -8:], expected[1])
+    assert made.sheet.size == (8 * made.side, 8 * made.side)
+
+
+# Runs -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return driver.train("bernoulli", "digits", out=tmp_path_factory.mktemp("runs") / "one", quiet=True)
+
+
+def test_run_page_and_results(run, monkeypatch):
+    path = report.run_page(run, n=50)
+    assert path == run.folder / "page.html"
+    Checked(path.read_text(encoding="utf-8"))
+    kept = json.loads((run.folder / "evaluation.json").read_text())
+    monkeypatch.setitem(PUBLISHED, ("digits", "bytes"), {"bernoulli": PUBLISHED["binarized-mnist", "fixed"]["nade"]})
+    monkeypatch.setattr("likely.report.measuring.evaluate", None)  # measured once, it must not be measured again
+    text = report.results_markdown([run.folder.parent], n=50)
+    value = kept["results"][0]["value"]
+    assert f"= −{-value:.2f}" in text
+    assert "= −88.33" in text
+    assert "[memory]" in text
+    assert run.record["command"] in text
+    assert run.record["machine"] in text
+
+
+def test_results_need_finished_runs(run, tmp_path):
+    with pytest.raises(LikelyError, match=r"no run\.json"):
+        report.results_markdown([tmp_path])
+    record = {**run.record, "status": "interrupted"}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(LikelyError, match="likely resume"):
+        report.results_markdown([tmp_path])
