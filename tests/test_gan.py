@@ -167,7 +167,7 @@ def test_generate_follows_z_and_is_what_sample_draws_from():
     assert torch.equal(first[2:3], model.generate(z[2:3], 1))
     with pytest.raises(LikelyError, match=r"expected \(B, 2\)"):
         model.generate(torch.randn(6, 3), 1)
-    with pytest.raises(LikelyError, match="unknown sampling option of .* 'steps'"):
+    with pytest.raises(LikelyError, match=r"unknown sampling option of .* 'steps'"):
         model.sample(1, steps=3)
 
 

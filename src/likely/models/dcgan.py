@@ -144,5 +144,16 @@ TINY: tuple[dict, ...] = (
 )
 
 PRESETS = {
-    "digits": {"latent": 32, "width": 64, "steps": 1500, "batch": 128, "learning_rate": 5e-4, "average": 0.99},
+    "digits": {
+        "latent": 16,
+        "width": 64,
+        "steps": 2000,
+        "batch": 64,
+        "learning_rate": 1e-3,
+        "schedule": "linear",
+        "average": 0.995,
+    },
+    "mnist": {"width": 64, "steps": 5000, "batch": 128, "learning_rate": 2e-4, "average": 0.999},
+    "fashion-mnist": {"width": 64, "steps": 5000, "batch": 128, "learning_rate": 2e-4, "average": 0.999},
+    "cifar10": {"width": 64, "steps": 20_000, "batch": 128, "learning_rate": 2e-4, "average": 0.999},
 }

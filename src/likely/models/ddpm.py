@@ -127,7 +127,35 @@ TINY: tuple[dict, ...] = (
 
 PRESETS = {
     "digits": {
-        "timesteps": 100, "width": 32, "depth": 1, "steps": 2000, "batch": 128, "learning_rate": 2e-3,
-        "schedule": "cosine", "warmup": 50, "average": 0.995, "clip": 1.0,
+        "timesteps": 100,
+        "width": 32,
+        "depth": 1,
+        "steps": 1500,
+        "batch": 64,
+        "learning_rate": 3e-3,
+        "schedule": "cosine",
+        "warmup": 30,
+        "clip": 1.0,
+        "average": 0.99,
     },
-}  # fmt: skip
+    "mnist": {
+        "width": 32,
+        "steps": 20_000,
+        "batch": 64,
+        "learning_rate": 1e-3,
+        "schedule": "cosine",
+        "warmup": 500,
+        "clip": 1.0,
+        "average": 0.999,
+    },
+    "fashion-mnist": {
+        "width": 32,
+        "steps": 20_000,
+        "batch": 64,
+        "learning_rate": 1e-3,
+        "schedule": "cosine",
+        "warmup": 500,
+        "clip": 1.0,
+        "average": 0.999,
+    },
+}
