@@ -34,18 +34,21 @@ TOUR = {
     "digits": ("bernoulli", "gaussian", "gmm", "nade", "realnvp", "vae", "gan", "dcgan", "ddpm"),
     "digits-binary": ("bernoulli", "nade", "rbm", "vae"),
 }
+#: which of them the tour asks for digits of a class: one that has no likelihood, which would need a table of its own
+TOUR_BY_LABEL = ("dcgan",)
 TOUR_SAMPLES = 200  #: how many samples of each model the tour measures; there are 180 held-out digits
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """One model to train: on which data, for how long, from which seed; `error` says why that is impossible."""
+    """One model to train: on which data, given what, how long, from which seed; `error` says why that is impossible."""
 
     model: str
     data: Data
     budget: float | None
     seed: int
     error: str = ""
+    cond: str | None = None
 
 
 def compare(
@@ -54,6 +57,7 @@ def compare(
     *,
     view: str | None = None,
     size: int | None = None,
+    cond: str | None = None,
     budget: str | float | None = None,
     seeds: Sequence[int] = (0,),
     out: str | Path = "comparison",
@@ -72,6 +76,7 @@ def compare(
         data: a data set's name, a path to your own, or loaded data.
         view: how values are looked at: bytes, reals, threshold, dynamic or fixed.
         size: resize pictures to this many pixels a side.
+        cond: condition on the data's "label" or "caption" every model that can be.
         budget: how long each model may train, such as 30s or 2m; None takes what its preset says.
         seeds: every model is trained once from each.
         out: the folder for the page, the table and the runs.
@@ -97,11 +102,13 @@ def compare(
     plans = []
     for name in names:
         usable, error = _fitting_view(name, loaded)
-        plans += [_Plan(name, usable, seconds, seed, error) for seed in seeds]
+        given = cond if registry.entry(name).conditional else None
+        plans += [_Plan(name, usable, seconds, seed, error, given) for seed in seeds]
     words = ["likely", "compare", "--data", str(loaded.source.get("name_or_path", loaded.name))]
     words += [] if view is None else ["--view", view]
     words += [] if models is None else ["--models", ",".join(names)]
     words += [] if size is None else ["--size", str(size)]
+    words += [] if cond is None else ["--cond", cond]
     words += [] if budget is None else ["--budget", str(budget)]
     words += [] if tuple(seeds) == (0,) else [f"--seed={seed}" for seed in seeds]
     return _carry_out(plans, Path(out), shlex.join(words), k, n, quiet)
@@ -118,7 +125,7 @@ def tour(out: str | Path = "tour", *, seed: int = 0, quiet: bool = False) -> Tab
         quiet: show no progress.
     """
     plans = [
-        _Plan(model, loaded, None, seed)
+        _Plan(model, loaded, None, seed, cond="label" if model in TOUR_BY_LABEL else None)
         for name, models in TOUR.items()
         for loaded in [datasets.load(name)]
         for model in models
@@ -178,13 +185,16 @@ def _reason(error: Exception) -> str:
 
 def _trained(plan: _Plan, folder: Path, quiet: bool) -> Run:
     """Return a finished run of this plan: found in the folder, resumed there, or trained anew beside what is there."""
-    stem = "-".join([plan.model, _slug(plan.data.name), plan.data.view, str(plan.seed)])
+    given = [f"by-{plan.cond}"] if plan.cond else []
+    stem = "-".join([plan.model, *given, _slug(plan.data.name), plan.data.view, str(plan.seed)])
     for number in count(1):
         place = folder / (stem if number == 1 else f"{stem}-{number}")
         if not place.exists():
             name, options = _named(plan.data)
             train: Any = driver.train
-            return train(plan.model, name, **options, budget=plan.budget, seed=plan.seed, out=place, quiet=quiet)
+            return train(
+                plan.model, name, **options, cond=plan.cond, budget=plan.budget, seed=plan.seed, out=place, quiet=quiet
+            )
         found = runs.open(place)
         if _matches(plan, found.record):
             found.data = plan.data
@@ -197,11 +207,11 @@ def _matches(plan: _Plan, record: dict[str, Any]) -> bool:
     preset = registry.entry(plan.model).presets.get(plan.data.name, {})
     made = {**record["fit"], **record["numbers"]}
     same = all(made[name] == value for name, value in preset.items() if name in made and plan.budget is None)
-    return same and (record["model"], record["seed"], record["budget"], record["data"]["fingerprint"]) == (
-        plan.model,
-        plan.seed,
-        plan.budget,
-        plan.data.fingerprint,
+    return (
+        same
+        and report.given(record) == (plan.cond or "")
+        and (record["model"], record["seed"], record["budget"]) == (plan.model, plan.seed, plan.budget)
+        and record["data"]["fingerprint"] == plan.data.fingerprint
     )
 
 
@@ -228,7 +238,7 @@ class _Teller:
         cells = dict(zip(report.COLUMNS, report.cells(row), strict=False))
         minutes = "" if row.minutes is None else clock(60 * row.minutes)
         text = row.error or f"{cells[report.COLUMNS[2]] or '(no likelihood)':26} {minutes}"
-        where = f"{row.model} on {row.data}"
+        where = f"{row.title} on {row.data}"
         print(f"{number:2}/{total}  {where:26} {text}", file=sys.stderr, flush=True)
 
     def end(self, table: Table, page: Path) -> None:

@@ -127,11 +127,10 @@ def train(
     asked: dict[str, Any] = {
         name: value for name, value in locals().items() if name in FIT_OPTIONS and value is not None
     }
-    command = _command(
-        model, data, {"view": view, "size": size, "cond": cond, "seed": seed, **asked, **numbers}, preset
-    )
     described = registry.entry(model)
     loaded = data if isinstance(data, Data) else datasets.load(data, **_given(view=view, size=size))
+    said = _said(loaded) if isinstance(data, Data) else {"name_or_path": str(data), "view": view, "size": size}
+    command = _command(model, {**said, "cond": cond, "seed": seed, **asked, **numbers}, preset)
     chosen = _preset(described, preset, loaded)
     if {"steps", "epochs", "budget", "passes"} & set(asked):  # how long: the user's word replaces the preset's
         chosen = {k: v for k, v in chosen.items() if k not in ("steps", "epochs", "budget", "passes")}
@@ -555,9 +554,16 @@ def _slug(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem)
 
 
-def _command(model: str, data: str | Path | Data, options: dict[str, Any], preset: str) -> str:
+def _said(data: Data) -> dict[str, Any]:
+    """Return how loaded data are asked for on the command line."""
+    return {k: v for k, v in data.source.items() if k in ("name_or_path", "view", "size")} or {
+        "name_or_path": data.name
+    }
+
+
+def _command(model: str, options: dict[str, Any], preset: str) -> str:
     """Return the command line that repeats a fit."""
-    words = ["likely", "fit", model, "--data", data.name if isinstance(data, Data) else str(data)]
+    words = ["likely", "fit", model, "--data", options.pop("name_or_path")]
     if preset != "auto":
         words += ["--preset", preset]
     for name, value in options.items():

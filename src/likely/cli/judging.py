@@ -73,6 +73,7 @@ def compare(
     data: str = "digits",
     view: str | None = None,
     size: int | None = None,
+    cond: str | None = None,
     models: str | None = None,
     budget: str | None = None,
     seed: Annotated[tuple[int, ...], Parameter(negative=())] = (0,),
@@ -89,6 +90,7 @@ def compare(
         data: a name, or a path to your own.
         view: how to look at the data: bytes, reals, fixed, dynamic or threshold.
         size: the side to which pictures are brought.
+        cond: condition on the data's "label" or "caption" every model that can be.
         models: their names with commas between; without it, every model.
         budget: how long each may train, such as 90s or 2m; without it, as its preset says.
         seed: what decides weights, order and noise; several train every model once from each.
@@ -101,7 +103,7 @@ def compare(
 
     names = None if models is None else [name.strip() for name in models.split(",") if name.strip()]
     made = comparison.compare(
-        names, data, view=view, size=size, budget=budget, seeds=seed, out=output, k=k, n=number, quiet=quiet
+        names, data, view=view, size=size, cond=cond, budget=budget, seeds=seed, out=output, k=k, n=number, quiet=quiet
     )
     return _compared(made, output, "every model failed" if len(made.failed()) == len(made.rows) else "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from likely import run as runs
-from likely.report.measuring import measured, versions
+from likely.report.measuring import given, measured, versions
 from likely.report.pages import Exhibit, page
 from likely.report.results import results_markdown
 from likely.report.table import COLUMNS, Row, Table, baselines, cells, markdown
@@ -18,6 +18,7 @@ __all__ = [
     "Table",
     "baselines",
     "cells",
+    "given",
     "markdown",
     "measured",
     "page",

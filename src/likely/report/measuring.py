@@ -44,7 +44,15 @@ def measured(run: Run, *, k: int = 64, n: int = 1000, seed: int = 0) -> Row:
         speed=kept["samples_per_second"],
         results=kept["results"],
         numbers=record["numbers"],
+        given=given(record),
     )
+
+
+def given(record: dict[str, Any]) -> str:
+    """Return what a run's model is conditioned on, in a word, or ""."""
+    if record.get("cond") is None:
+        return ""
+    return "caption" if record["cond"]["kind"] == "Sequence" else "label"
 
 
 def _speed(run: Run) -> float:

@@ -150,7 +150,7 @@ def _name(exhibit: Exhibit, exhibits: Sequence[Exhibit]) -> str:
     row, twins = exhibit.row, [e.row for e in exhibits if e.row.model == exhibit.row.model]
     extra = [row.view] if len({(t.data, t.view) for t in twins}) > 1 else []
     extra += [f"seed {row.seed}"] if len({t.seed for t in twins}) > 1 else []
-    return escape(row.model) + (f" <small>({escape('; '.join(extra))})</small>" if extra else "")
+    return escape(row.title) + (f" <small>({escape('; '.join(extra))})</small>" if extra else "")
 
 
 def _pixels(image: Any, alt: str) -> str:
@@ -256,7 +256,7 @@ def _score_table(caption: str, rows: list[Row]) -> str:
             number(row.minutes),
             "" if row.speed is None else f"{row.speed:,.0f}",
         ]
-        name = escape(row.model) + (f" <small>{both(words.SEED)} {row.seed}</small>" if several else "")
+        name = escape(row.title) + (f" <small>{both(words.SEED)} {row.seed}</small>" if several else "")
         lines.append((f"--share:{width:.0f}%", name, cells))
     for name, _, *cells in baselines(rows):
         text = both(words.UNIFORM) if name == "*uniform*" else both(words.FLOOR)
@@ -420,7 +420,7 @@ def _again(table: Table) -> str:
     for row in [row for rows in table.views().values() for row in rows]:
         reference = escape(registry.entry(row.model).reference)
         cards.append(
-            f'<div class="card"><h3>{escape(row.model)}</h3><div class="command"><code>{escape(row.command)}</code>'
+            f'<div class="card"><h3>{escape(row.title)}</h3><div class="command"><code>{escape(row.command)}</code>'
             f'<button type="button" data-copy aria-label="copy">⧉</button></div><p lang="en">{reference}</p></div>'
         )
     return f'{_lead(words.AGAIN_LEAD)}<div class="again">{"".join(cards)}</div>' if cards else ""

@@ -54,14 +54,14 @@ def results_markdown(folders: Iterable[str | Path], *, k: int = 64, n: int = 100
                 f"'{run.folder}' is {run.record['status']}; finish it first: `likely resume {run.folder}`."
             )
     made: list[tuple[Row, dict[str, Any]]] = [(measured(run, k=k, n=n, seed=seed), run.record) for run in found]
-    made.sort(key=lambda each: (each[0].data, each[0].view, each[0].model, each[0].seed))
+    made.sort(key=lambda each: (each[0].data, each[0].view, each[0].title, each[0].seed))
     lines = [INTRODUCTION, "| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
     lines += ["| " + " | ".join(_cells(row)) + " |" for row, _ in made]
     lines += ["", "## Commands and machines", ""]
     for row, record in made:
         version = record["versions"]
         lines.append(
-            f"- {row.model}, {row.data} ({row.view}), seed {row.seed}: `{row.command}`; {record['machine']}; likely "
+            f"- {row.title}, {row.data} ({row.view}), seed {row.seed}: `{row.command}`; {record['machine']}; likely "
             f"{version['likely']}, torch {version['torch']}; {record['created'][:10]}."
         )
     return "\n".join(lines) + "\n"
@@ -79,15 +79,15 @@ def _run_folders(folder: Path) -> list[Path]:
 
 def _cells(row: Row) -> list[str]:
     score, distance, seen = (row.result(m) for m in ("log_likelihood", "kernel_distance", "recognised"))
-    known = PUBLISHED.get((row.data, row.view), {}).get(row.model)
+    known = PUBLISHED.get((row.data, row.scored), {}).get(row.model)
     far = ""
     if distance is not None:
         far = thousandths(distance["value"], distance["standard_error"])
         far += f" ({thousandths(distance['protocol']['floor'])})"
     own = "" if seen is None else f"{share(seen)} ({100 * seen['protocol']['floor']:.0f} %)"
     return [
-        row.model,
-        f"{row.data} ({row.view})",
+        row.title,
+        f"{row.data} ({row.scored})",
         nats(score),
         bits(score),
         far,

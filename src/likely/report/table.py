@@ -27,6 +27,7 @@ class Row:
         speed: samples per second.
         results: what was measured.
         numbers: what it was built from.
+        given: what the model is conditioned on ("label", "caption"), or "".
     """
 
     model: str
@@ -41,6 +42,19 @@ class Row:
     speed: float | None = None
     results: list[Result] = field(default_factory=list)
     numbers: dict[str, Any] = field(default_factory=dict)
+    given: str = ""
+
+    @property
+    def title(self) -> str:
+        """The model's name, with what it is conditioned on."""
+        return f"{self.model}, by {self.given}" if self.given else self.model
+
+    @property
+    def scored(self) -> str:
+        """The view, and what is given where the likelihood is: log p(x | label) does not compare with log p(x)."""
+        score = self.result("log_likelihood")
+        apart = self.given and score is not None and score["value"] is not None
+        return f"{self.view}, given the {self.given}" if apart else self.view
 
     def result(self, metric: str) -> Result | None:
         """Return the result of this name, or None."""
@@ -66,11 +80,14 @@ class Table:
     rows: list[Row] = field(default_factory=list)
 
     def views(self) -> dict[tuple[str, str], list[Row]]:
-        """Return (data, view) -> its measured rows, best first; views in the order in which they were first used."""
+        """Return (data, view) -> its measured rows, best first; views in the order in which they were first used.
+
+        Likelihoods of conditional models stand in a table of their own, whose view says what is given.
+        """
         found: dict[tuple[str, str], list[Row]] = {}
         for row in self.rows:
             if not row.error:
-                found.setdefault((row.data, row.view), []).append(row)
+                found.setdefault((row.data, row.scored), []).append(row)
         return {key: sorted(rows, key=_rank) for key, rows in found.items()}
 
     def failed(self) -> list[Row]:
@@ -166,7 +183,7 @@ def cells(row: Row) -> tuple[str, ...]:
     """Return the texts of a row, in the order of `COLUMNS`, then minutes and samples per second."""
     score, distance = row.result("log_likelihood"), row.result("kernel_distance")
     return (
-        row.model,
+        row.title,
         str(row.seed),
         nats(score),
         bits(score),
