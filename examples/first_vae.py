@@ -16,5 +16,5 @@ bound = run.model.iwelbo(x, k=64, seed=0)
 print(f"test digits: >= {bound.mean():.1f} nats (k=64) on average over {len(x)}")
 
 samples = run.model.sample(64, seed=0)  # (64, 1, 8, 8), levels 0 to 16, as in the data
-(run.folder / "grid.png").write_bytes(grid(samples, run.data.space))
+grid(samples, run.data.space).save(run.folder / "grid.png")
 print(f"64 new digits: {run.folder / 'grid.png'}")
