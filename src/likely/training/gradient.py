@@ -77,7 +77,8 @@ def by_gradient(
     loss = torch.compile(model.loss, dynamic=False) if compile else model.loss
     order, context = Order(part, batch, seed), autocast(model, precision)
     for index in range(state.step, steps):
-        model.train()
+        if not model.training:
+            model.train()
         for group in descent.param_groups:
             group["lr"] = learning_rate * rate(schedule, index, steps, warmup)
         with on_stream(seed, UPDATE, index):

@@ -55,7 +55,8 @@ def by_turns(
     loss = torch.compile(model.loss, dynamic=False) if compile else model.loss
     order, context, turns = Order(part, batch, seed), autocast(model, precision), model.turns
     for index in range(state.step, steps):
-        model.train()
+        if not model.training:
+            model.train()
         metrics: dict[str, float] = {}
         with on_stream(seed, UPDATE, index):
             for turn, player in enumerate(turns):
