@@ -3,12 +3,13 @@
 #   make test    the whole suite
 # Another interpreter: make PYTHON=python3.12 test
 
+SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help install tour test test-slow docs lint clean
+.PHONY: help install tour test test-slow results docs lint clean
 
 help:  ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 12
@@ -21,8 +22,11 @@ tour: .venv/.installed  ## train every kind of model on digits; a page at tour/i
 test: .venv/.installed-test  ## the whole suite
 	$(PYTEST)
 
-test-slow: .venv/.installed-test  ## the longer proofs, whose last results RESULTS.md records
-	$(PYTEST) -m slow --timeout 3600
+test-slow: .venv/.installed-test  ## the longer proofs; their last result is kept in recipes/slow-proofs.txt
+	set -o pipefail; $(PYTEST) -m slow --timeout 3600 -v | tee recipes/slow-proofs.txt
+
+results: .venv/.installed  ## RESULTS.md, from the run folders that recipes/ left under runs/
+	$(BIN)/likely results runs --output RESULTS.md
 
 docs: .venv/.installed-test  ## the documentation at docs/_build/html/index.html
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html

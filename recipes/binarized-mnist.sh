@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Likelihoods on the fixed binarization of MNIST (Larochelle and Murray, 2011).
+set -eu
+likely fit bernoulli --data binarized-mnist --out runs/binarized-mnist/bernoulli
+likely fit nade --data binarized-mnist --budget 2m --out runs/binarized-mnist/nade-2m
+likely fit nade --data binarized-mnist --out runs/binarized-mnist/nade
+likely fit vae --data binarized-mnist --out runs/binarized-mnist/vae
+likely fit rbm --data binarized-mnist --out runs/binarized-mnist/rbm
