@@ -1,0 +1,101 @@
+"""AUROC of simple densities on ADBench's tables: how well does -log p find the anomalies?
+
+    LIKELY_DATA=/path/to/data python recipes/adbench.py
+
+Reads LIKELY_DATA/adbench/*.npz (X, and y with 1 = anomaly; github.com/Minqi824/ADBench, BSD-2-Clause). Protocol: rows
+are split by the seed into 70 % for training and 30 % for testing, with the same share of anomalies in both (ADBench's
+own split). Two ways of training: on all training rows, without their labels ("all"), and on the usual ones alone
+("usual"). Constant columns are left out. The mean over the seeds is given with its standard error over them; the
+interval of every single number over the test rows is in the JSON that `--json FILE` writes.
+
+Reference: Han et al., ADBench: Anomaly Detection Benchmark, 2022, arxiv.org/abs/2206.09426.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import likely
+from likely.data.parts import Part
+from likely.evaluation.anomaly import Detector
+from likely.evaluation.detection import detection
+
+MODELS: dict[str, dict[str, Any]] = {"gaussian": {}, "gmm": {"components": 10}}
+TRAINED_ON = ("all", "usual")
+TRAINING = 0.7  #: the share of the rows that is trained on
+
+
+def tables(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Return the tables of a folder: name -> X without constant columns, (N, D), and whether a row is an anomaly."""
+    found = {}
+    for path in sorted(folder.glob("*.npz"), key=lambda path: path.stem.split("_", 1)[-1].lower()):
+        with np.load(path, allow_pickle=False) as arrays:
+            x, y = torch.from_numpy(arrays["X"]).float(), torch.from_numpy(arrays["y"]) == 1
+        found[path.stem.split("_", 1)[-1]] = (x[:, x.std(0) > 0], y)
+    return found
+
+
+def split(strange: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the rows for training and for testing, with the same share of anomalies in both."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for kind in (strange, ~strange):
+        rows = kind.nonzero()[:, 0]
+        rows = rows[torch.randperm(len(rows), generator=generator)]
+        parts.append(rows.tensor_split([round(TRAINING * len(rows))]))
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def measure(name: str, x: torch.Tensor, strange: torch.Tensor, trained_on: str, seed: int) -> list[Any]:
+    """Fit one model on one split and return AUROC, AUPR and FPR95 of -log p on the test rows."""
+    train, test = split(strange, seed)
+    if trained_on == "usual":
+        train = train[~strange[train]]
+    model = likely.build(name, likely.Real((x.shape[1],)), seed=seed, **MODELS[name])
+    for _ in likely.fit(model, Part(x[train]), seed=seed):
+        pass
+    return detection(Detector(model)(x[test]), strange[test], by="nll", seed=seed)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print one line per table: rows, columns, share of anomalies, and AUROC of each model."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=5, help="how many splits")
+    parser.add_argument("--json", type=Path, help="where to write every number with its interval and protocol")
+    asked = parser.parse_args(arguments)
+    data = os.environ.get("LIKELY_DATA")
+    found = tables(Path(data) / "adbench") if data else {}
+    if not found:
+        print("adbench: no tables; set LIKELY_DATA to a folder that holds adbench/*.npz", file=sys.stderr)
+        return 1
+    kinds = [(name, trained_on) for name in MODELS for trained_on in TRAINED_ON]
+    heading = " | ".join(f"{name}, {trained_on}" for name, trained_on in kinds)
+    print(f"| table | rows | columns | anomalies | {heading} |")
+    print("|---" * (4 + len(kinds)) + "|")
+    record = []
+    for table, (x, strange) in found.items():
+        cells = []
+        for name, trained_on in kinds:
+            each = [measure(name, x, strange, trained_on, seed) for seed in range(asked.seeds)]
+            areas = [results[0]["value"] for results in each]
+            error = f" ± {statistics.stdev(areas) / len(areas) ** 0.5:.4f}" if len(areas) > 1 else ""
+            cells.append(f"{statistics.mean(areas):.4f}{error}")
+            record.append({"table": table, "model": name, "trained_on": trained_on, "results": each})
+        share = f"{float(strange.double().mean()):.1%}"
+        print(f"| {table} | {len(x)} | {x.shape[1]} | {share} | {' | '.join(cells)} |", flush=True)
+    if asked.json is not None:
+        asked.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
