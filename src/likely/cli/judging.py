@@ -30,6 +30,7 @@ def evaluate(
     part: str = "test",
     number: Annotated[int, Parameter(name=["--number", "-n"])] = 1000,
     k: int = 64,
+    features: str | None = None,
     seed: int = 0,
 ) -> Answer:
     """Measure a run on held-out data, or one set of data against another.
@@ -49,6 +50,8 @@ def evaluate(
         part: test or valid.
         number: how many samples to draw for the two-sample distance.
         k: how many importance samples a bound of this kind averages.
+        features: measure Frechet distance, KID, precision, recall, density, coverage and others in the features of this
+            extractor too: pixels, pca, digits-cnn, mnist-cnn, fashion-mnist-cnn, inception-v3-fid, dinov2 or clip.
         seed: decides samples and estimates.
     """
     from likely import data as sets
@@ -59,12 +62,12 @@ def evaluate(
     if run is not None:
         fitted = opened(run)
         loaded = data_of(fitted, data, view, size)
-        results = evaluation.evaluate(fitted.model, loaded, part=part, n=number, k=k, seed=seed)
+        results = evaluation.evaluate(fitted.model, loaded, part=part, n=number, k=k, seed=seed, features=features)
         return Answer({"run": str(fitted.folder), "data": loaded.name, "results": results}, table(results))
     if real is None or fake is None:
         raise Misuse("give a run, or both --real and --fake.")
     first, second = (sets.load(one, view=view, size=size) for one in (real, fake))
-    results = evaluation.evaluate_samples(first, second, seed=seed)
+    results = evaluation.evaluate_samples(first, second, seed=seed, features=features)
     return Answer({"real": real, "fake": fake, "results": results}, table(results))
 
 
@@ -73,6 +76,7 @@ def compare(
     data: str = "digits",
     view: str | None = None,
     size: int | None = None,
+    colour: str | None = None,
     cond: str | None = None,
     models: str | None = None,
     budget: str | None = None,
@@ -90,6 +94,7 @@ def compare(
         data: a name, or a path to your own.
         view: how to look at the data: bytes, reals, fixed, dynamic or threshold.
         size: the side to which pictures are brought.
+        colour: bring pictures to grey, rgb or rgba.
         cond: condition on the data's "label" or "caption" every model that can be.
         models: their names with commas between; without it, every model.
         budget: how long each may train, such as 90s or 2m; without it, as its preset says.
@@ -103,7 +108,18 @@ def compare(
 
     names = None if models is None else [name.strip() for name in models.split(",") if name.strip()]
     made = comparison.compare(
-        names, data, view=view, size=size, cond=cond, budget=budget, seeds=seed, out=output, k=k, n=number, quiet=quiet
+        names,
+        data,
+        view=view,
+        size=size,
+        colour=colour,
+        cond=cond,
+        budget=budget,
+        seeds=seed,
+        out=output,
+        k=k,
+        n=number,
+        quiet=quiet,
     )
     return _compared(made, output, "every model failed" if len(made.failed()) == len(made.rows) else "")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from likely.cli import files
+from likely.cli import anomalies, files
+from likely.cli.anomalies import CALM, Strange
 from likely.cli.answer import Answer, Misuse
 from likely.cli.flags import assignments
 from likely.cli.inputs import Which, condition, known_mask, opened, rows
@@ -51,7 +51,9 @@ def sample(
         raise Misuse(f"-n must be 1 or more, not {number}.")
     fitted = opened(run)
     model = fitted.model
-    options = assignments(option, _sampling_options(model), f"sampling option of model '{model.name}'")
+    if path.suffix.lower() not in ARRAYS:
+        files.check_pictures(model.space)
+    options = assignments(option, model._sampling_options(), f"sampling option of model '{model.name}'")
     x = model.sample(number, condition(cond, model.cond_space), seed=seed, **options)
     files.write_values(path, x, model.space)
     record = {"run": str(fitted.folder), "samples": number, "cond": cond, "seed": seed, "output": str(path), **options}
@@ -63,6 +65,7 @@ def score(
     /,
     *,
     which: Which = DEFAULT,
+    strange: Strange = CALM,
     k: int = 64,
     seed: int = 0,
     output: Annotated[str | None, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)] = None,
@@ -72,37 +75,68 @@ def score(
     The sign says what the number is to log p(x): `=` exact, `>=` a lower bound, `~` an estimate. The lowest scores are
     the most unusual data.
 
+    With --by, or another flag that looks for anomalies, further columns say how strange each datum is: score (higher is
+    stranger), outlier (1 or 0, where a threshold is asked for), and contributions. Without --by, the first way that the
+    model can answer is taken. Where the model has no likelihood, nats and sign stay empty.
+
     Example: likely score latest --data digits -o scores.csv
+
+    Example: likely score latest --by typicality --contamination 0.01 -o scores.csv
+
+    Example: likely score latest --top 10 -o strangest.png
 
     Arguments:
         run: a run folder, or `latest`.
         k: how many importance samples a bound of this kind averages.
         seed: decides what is estimated by drawing.
-        output: where to write (.csv); without it, or with `-`, to the terminal.
+        output: where to write (.csv, or .png with --top); without it, or with `-`, to the terminal.
     """
     from likely import evaluation
     from likely.core import Weighted
 
-    path = None if output in (None, "-") else files.target(str(output), (".csv",))
+    endings = (".csv",) if strange.top is None else (".csv", ".png")
+    path = None if output in (None, "-") else files.target(str(output), endings)
     fitted = opened(run)
-    asked = rows(fitted, which, seed=seed)
     model = fitted.model
-    nats, sign = evaluation.scores(model, asked.x, asked.cond, k=k, seed=seed)
-    table = [(row, f"{value:.6f}", sign) for row, value in enumerate(nats.tolist())]
+    if path is not None and path.suffix.lower() == ".png":
+        files.check_pictures(model.space)
+    detector = None if strange == CALM else anomalies.detector(fitted, strange, k=k, seed=seed)
+    asked = rows(fitted, which, seed=seed)
+    sign = evaluation.sign_of(model)
+    nats = None  # where the model has no likelihood, only strangeness can be asked for
+    if sign or detector is None:
+        nats, sign = evaluation.scores(model, asked.x, asked.cond, k=k, seed=seed)
     record: dict[str, Any] = {
         "run": str(fitted.folder),
         **asked.record,
         "sign": sign,
-        "mean_nats": float(nats.mean()),
+        "mean_nats": None if nats is None else float(nats.mean()),
         "k": k if isinstance(model, Weighted) and sign == ">=" else None,
         "seed": seed,
         "output": None if path is None else str(path),
     }
-    heading = ("row", "nats", "sign")
+    heading = ["row", "nats", "sign"]
+    texts = [""] * asked.n if nats is None else [f"{value:.6f}" for value in nats.tolist()]
+    table: list[tuple[object, ...]] = [(row, text, sign) for row, text in enumerate(texts)]
+    said = "" if nats is None else f", on average {sign} {record['mean_nats']:.3f} nats"
+    found = None
+    if detector is not None:
+        found = anomalies.find(detector, fitted, strange, which, asked, nats, seed=seed)
+        heading += found.heading
+        table = [(*table[row], *found.columns[row]) for row in found.order]
+        record |= found.record
+        said = found.said
+        if path is not None and path.suffix.lower() == ".png":
+            parts = None if found.contributions is None else found.contributions[found.order]
+            anomalies.write_strangest(path, asked.x[found.order], parts, model.space)
+            return Answer(record, f"the {len(table)} strangest of {asked.n} rows{said}: {path}")
     if path is None:
-        return Answer(record | {"nats": nats.tolist()}, files.table_text(heading, table))
+        order = list(range(asked.n)) if found is None else found.order
+        listed = {} if nats is None else {"nats": nats[order].tolist()}
+        listed |= {} if found is None else {"score": found.values[order].tolist()}
+        return Answer(record | listed, files.table_text(heading, table))
     files.write_table(path, heading, table)
-    return Answer(record, f"{len(table)} scores, on average {sign} {record['mean_nats']:.3f} nats: {path}")
+    return Answer(record, f"{len(table)} scores{said}: {path}")
 
 
 def complete(
@@ -162,7 +196,7 @@ def encode(
 
     Arguments:
         run: a run folder, or `latest`.
-        output: .npz (z, and cond where the data have labels), .npy or .csv.
+        output: .npz (z, and cond where the data have labels or captions), .npy or .csv.
     """
     from likely.core import Latent
 
@@ -175,8 +209,8 @@ def encode(
     if path.suffix.lower() == ".csv":
         files.write_table(path, [f"z{i}" for i in range(flat.shape[1])], flat.tolist())
     else:
-        labels = {} if asked.labels is None or path.suffix.lower() == ".npy" else {"cond": asked.labels}
-        files.write_arrays(path, {"z": z, **labels})
+        named = {} if path.suffix.lower() == ".npy" else files.arrays("cond", asked.labels)
+        files.write_arrays(path, {"z": z, **named})
     record = {
         "run": str(fitted.folder),
         **asked.record,
@@ -191,9 +225,3 @@ def able(model: Model, ability: type, method: str) -> Any:
     if not isinstance(model, ability):
         raise LikelyError(f"model '{model.name}' cannot {method}; these can: likely models --can {method}")
     return model
-
-
-def _sampling_options(model: Model) -> list[str]:
-    """Return the names of the options that this model's sampler takes."""
-    own = inspect.signature(model._sample).parameters.values()
-    return [p.name for p in own if p.kind is p.KEYWORD_ONLY]

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from likely import extractors
 from likely.core import Model, seeded
 from likely.errors import LikelyError
+from likely.evaluation.by_features import feature_distances
 from likely.evaluation.classifier import Recogniser
 from likely.evaluation.likelihood import likelihood
 from likely.evaluation.results import Result
-from likely.evaluation.two_sample import features, gaussian, kernel_distance, median_distance, polynomial
+from likely.evaluation.two_sample import features as rows_of
+from likely.evaluation.two_sample import gaussian, kernel_distance, median_distance, polynomial
+from likely.extractors import Extractor
 from likely.spaces import Finite, Real, Sequence, Space
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ def evaluate(
     n: int = 1000,
     seed: int = 0,
     rows: int | None = None,
+    features: str | Extractor | None = None,
 ) -> list[Result]:
     """Measure a model against data: likelihood, kernel two-sample distance and, with labels, how many are recognised.
 
@@ -39,6 +44,8 @@ def evaluate(
         n: how many samples to draw; the distance takes as many of them as there are held-out rows.
         seed: decides the samples and every estimate.
         rows: how many held-out rows to score; None means all.
+        features: the extractor in whose features Frechet distance, KID, precision, recall, density, coverage and
+            others are measured too: a name (`likely.extractors.names()`), an `Extractor`, or None for none of them.
 
     Returns:
         A list of results in plain values. What does not apply is left out (sequences have no two-sample distance,
@@ -63,6 +70,9 @@ def evaluate(
     m = min(n, len(held), len(data.train))
     real, training = _draw(held, m, seed), _draw(data.train, m, seed + 1)
     results += sample_distances(model.space, real, fake[:m], training=training, seed=seed, split=part)
+    if features is not None:
+        extractor = _extractor(features, training, model.space)
+        results += feature_distances(extractor, model.space, real, fake[:m], training=training, seed=seed, split=part)
     if _labelled(data):
         classes = data.cond.levels if isinstance(data.cond, Finite) else None
         recogniser = Recogniser(data.train, classes=classes, seed=seed)
@@ -70,14 +80,22 @@ def evaluate(
     return results
 
 
-def evaluate_samples(real: Any, fake: Any, *, space: Space | None = None, seed: int = 0) -> list[Result]:
-    """Compare two sets of data: the kernel two-sample distances of `fake` from `real`.
+def evaluate_samples(
+    real: Any,
+    fake: Any,
+    *,
+    space: Space | None = None,
+    seed: int = 0,
+    features: str | Extractor | None = None,
+) -> list[Result]:
+    """Compare two sets of data: the kernel two-sample distances of `fake` from `real`, and metrics by features.
 
     Arguments:
         real: a data set, whose test part is held against and whose training part gives the floor; or values, (N, ...).
         fake: a data set, all of whose parts count, or values, (M, ...).
         space: what one x is; None takes the data set's, or bytes for whole numbers and reals for the rest.
         seed: decides which rows are taken where there are more than are needed.
+        features: as in `evaluate`.
 
     Raises:
         LikelyError: the sets differ in shape or have fewer than two rows.
@@ -94,7 +112,12 @@ def evaluate_samples(real: Any, fake: Any, *, space: Space | None = None, seed: 
         raise LikelyError(f"one real datum has shape {tuple(real.shape[1:])}, one fake {tuple(fake.shape[1:])}.")
     if space is None:
         space = Finite(tuple(real.shape[1:]), 256) if real.dtype == torch.uint8 else Real(tuple(real.shape[1:]))
-    return sample_distances(space, real, space.check(fake, "a fake datum"), training=training, seed=seed, split="test")
+    fake = space.check(fake, "a fake datum")
+    results = sample_distances(space, real, fake, training=training, seed=seed, split="test")
+    if features is not None:
+        extractor = _extractor(features, real if training is None else training, space)
+        results += feature_distances(extractor, space, real, fake, training=training, seed=seed)
+    return results
 
 
 def sample_distances(
@@ -119,7 +142,7 @@ def sample_distances(
     real, complete = _complete(space, real), len(real)
     if len(real) < 2 or len(fake) < 2:
         raise LikelyError(f"a two-sample distance needs at least 2 rows in each set, not {len(real)} and {len(fake)}.")
-    to_rows = features(space, real)
+    to_rows = rows_of(space, real)
     x, y = to_rows(real), to_rows(fake)
     base = to_rows(_complete(space, training)) if training is not None else None
     bandwidth = median_distance(x)
@@ -141,6 +164,11 @@ def sample_distances(
         }
         results.append(Result(metric=metric, value=value, standard_error=error, unit="", sign="~", protocol=protocol))
     return results
+
+
+def _extractor(features: str | Extractor, real: Any, space: Space) -> Extractor:
+    """Return the extractor of this name; what it must learn (principal components), it learns from real data."""
+    return extractors.load(features, real=real, space=space) if isinstance(features, str) else features
 
 
 def _recognition(recogniser: Recogniser, fake: Tensor, real: Tensor, seed: int, split: str) -> Result:

@@ -24,7 +24,7 @@ from likely.spaces import Finite, Real, Sequence, Space, batches
 
 Kernel = Callable[[Tensor, Tensor], Tensor]  #: (N, D), (M, D) -> (N, M)
 
-ROWS = 1000  #: rows of the kernel matrix that are held at once
+ROWS = 1000  #: rows and columns of the block of the kernel matrix that is held at once
 MEDIAN_ROWS = 2000  #: rows whose pairs give the median distance
 
 
@@ -52,11 +52,14 @@ def gaussian(bandwidth: float) -> Kernel:
 
 
 def polynomial(x: Tensor, y: Tensor) -> Tensor:
-    """Return k(x, y) = (x . y / D + 1)^3, the kernel of the kernel inception distance.
+    """Return k(x, y) = (x . y / D + 1)^3, the kernel of the kernel inception distance, in float64.
+
+    The products x . y are taken in the precision of x and y, the cubes always in float64.
 
     Reference: Bińkowski, Sutherland, Arbel and Gretton, Demystifying MMD GANs, 2018, arxiv.org/abs/1801.01401.
     """
-    return (x @ y.T / x.shape[1] + 1) ** 3
+    products = torch.from_numpy(x.numpy() @ y.numpy().T)  # numpy computes only one half of x x^T
+    return products.double().div_(x.shape[1]).add_(1).pow_(3)
 
 
 def median_distance(real: Tensor) -> float:
@@ -101,13 +104,19 @@ def kernel_distance(x: Tensor, y: Tensor, kernel: Kernel) -> Distance:
         raise LikelyError(f"the two sets have rows of {x.shape[1]} and {y.shape[1]} numbers; they must agree.")
     if not (bool(x.isfinite().all()) and bool(y.isfinite().all())):
         raise LikelyError("a two-sample distance needs finite numbers; remove or fill missing values first.")
+    return unbiased(x, y, kernel)
+
+
+def unbiased(x: Tensor, y: Tensor, kernel: Kernel) -> Distance:
+    """Return the unbiased MMD^2 of two sets that have been checked, in the precision in which they are given."""
     n, m = len(x), len(y)
     xx, yy = _within(x, kernel), _within(y, kernel)  # for each row the sum over the others of its own set
     xy, yx = torch.zeros(n, dtype=torch.float64), torch.zeros(m, dtype=torch.float64)
     for rows in batches(n, ROWS):
-        block = kernel(x[rows], y)
-        xy[rows] = block.sum(1)
-        yx += block.sum(0)
+        for columns in batches(m, ROWS):
+            block = kernel(x[rows], y[columns])
+            xy[rows] += block.sum(1)
+            yx[columns] += block.sum(0)
     value = xx.sum() / (n * (n - 1)) + yy.sum() / (m * (m - 1)) - 2 * xy.sum() / (n * m)
     if min(n, m) < 3:
         return Distance(float(value), None)
@@ -129,12 +138,18 @@ def _matrix(values: Tensor) -> Tensor:
 
 
 def _within(x: Tensor, kernel: Kernel) -> Tensor:
-    """Return sum_{j != i} k(x_i, x_j) for each row i, (N,)."""
+    """Return sum_{j != i} k(x_i, x_j) for each row i, (N,), from one half of the matrix."""
     sums = torch.zeros(len(x), dtype=torch.float64)
     for rows in batches(len(x), ROWS):
-        block = kernel(x[rows], x)
-        diagonal = torch.arange(rows.start, rows.stop)
-        sums[rows] = block.sum(1) - block[diagonal - rows.start, diagonal]
+        for columns in batches(len(x), ROWS):
+            if columns.start < rows.start:
+                continue  # the mirrored block has been added
+            block = kernel(x[rows], x[columns])
+            if rows == columns:
+                block.fill_diagonal_(0)
+            else:
+                sums[columns] += block.sum(0)
+            sums[rows] += block.sum(1)
     return sums
 
 

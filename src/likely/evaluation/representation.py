@@ -1,0 +1,200 @@
+r"""What a representation z = encode(x) is good for.
+
+A linear probe is a logistic regression on z: its accuracy says how much of the label can be read off in straight lines;
+that of the k nearest neighbours, how well distances in z agree with the label. Where the factors v that made the data
+are known, the mutual information gap is the mean over factors of (I(z_1; v) - I(z_2; v)) / H(v), z_1 and z_2 being the
+two entries of z that know most of v: 1 when each factor has an entry of its own, 0 when it is spread or doubled.
+
+When they fail: accuracy depends on how much labelled data the probe sees and on the length of z, so hold it against the
+same probe on the data themselves (the floor); the gap is taken from z cut into bins, which overstates I for few data,
+and punishes a rotation of z that loses nothing.
+
+Reference: Alain and Bengio, Understanding Intermediate Layers Using Linear Classifier Probes, 2016,
+arxiv.org/abs/1610.01644; Chen, Li, Grosse and Duvenaud, Isolating Sources of Disentanglement in Variational
+Autoencoders, 2018, arxiv.org/abs/1802.04942.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from likely.core import Latent, Model, seeded
+from likely.errors import LikelyError
+from likely.evaluation.results import Result
+from likely.spaces import Finite
+
+if TYPE_CHECKING:
+    from likely.data.parts import Data, Part
+
+ROWS = 5000  #: labelled training rows that a probe sees at most
+NEIGHBOURS = 5
+BINS = 20  #: into which each entry of z is cut for mutual information
+
+
+def linear_probe(train: Any, train_labels: Any, test: Any, test_labels: Any) -> float:
+    """Return the test accuracy of a logistic regression on standardised representations, (N, D) and (M, D).
+
+    Raises:
+        LikelyError: the training labels have only one class, or a set is empty.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    return _accuracy(classifier, train, train_labels, test, test_labels)
+
+
+def neighbour_accuracy(train: Any, train_labels: Any, test: Any, test_labels: Any, k: int = NEIGHBOURS) -> float:
+    """Return the share of test rows whose k nearest training rows, (N, D), mostly have the right label.
+
+    Raises:
+        LikelyError: the training labels have only one class, a set is empty, or there are fewer than k training rows.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    if not 1 <= k <= len(train):
+        raise LikelyError(f"there are no {k} nearest among {len(train)} training rows.")
+    return _accuracy(KNeighborsClassifier(k), train, train_labels, test, test_labels)
+
+
+def mutual_information_gap(z: Any, factors: Any, *, bins: int = BINS) -> float:
+    """Return the mutual information gap of representations z, (N, D), D at least 2, for known factors, (N, F).
+
+    Each entry of z is cut into `bins` of equal width from its lowest to its highest value, as is usual in published
+    numbers (one far outlier therefore leaves few bins to the rest); factors are taken as they are.
+
+    Raises:
+        LikelyError: the rows do not agree, z has fewer than two entries, or every factor is constant.
+
+    Example:
+        >>> v = torch.cartesian_prod(torch.arange(4), torch.arange(4))
+        >>> round(mutual_information_gap(v.float(), v), 6)
+        1.0
+    """
+    entries, known = _matrix(z), _matrix(factors)
+    if len(entries) != len(known):
+        raise LikelyError(f"{len(entries)} representations but {len(known)} rows of factors.")
+    if entries.shape[1] < 2:
+        raise LikelyError("the mutual information gap needs at least two entries of z: it is between the best two.")
+    codes = [_binned(column, bins) for column in entries.T]
+    gaps = []
+    for column in known.T:
+        factor = np.unique(column, return_inverse=True)[1]
+        entropy = _entropy(np.bincount(factor))
+        if entropy > 0:
+            best = sorted((_mutual_information(code, factor) for code in codes), reverse=True)
+            gaps.append((best[0] - best[1]) / entropy)
+    if not gaps:
+        raise LikelyError("every factor is constant: there is no information to look for.")
+    return float(np.mean(gaps))
+
+
+def representation(
+    model: Model, data: Data, *, k: int = NEIGHBOURS, rows: int = ROWS, seed: int = 0, split: str = "test"
+) -> list[Result]:
+    """Measure what `encode` keeps of the labels: linear probe and nearest neighbours, on held-out data.
+
+    Each result stands beside the same measure on the data themselves (floor) and the share of the commonest class
+    (chance); its standard error is binomial. A conditional model is given each row's label and so knows it already:
+    it is refused.
+
+    Arguments:
+        model: a model with a representation.
+        data: labelled data; the probes learn from its training part.
+        k: how many neighbours.
+        rows: how many labelled training rows the probes see.
+        seed: decides which rows.
+        split: the held-out part, "test" or "valid".
+
+    Raises:
+        LikelyError: the model has no representation or is conditional; the data have no labels; a part is empty.
+    """
+    if not isinstance(model, Latent):
+        raise LikelyError(f"{model._who()} has no representation; these have: likely models --can encode")
+    if model.cond_space is not None:
+        raise LikelyError(f"{model._who()} is given the label when it encodes: a probe would only read it back.")
+    if not (isinstance(data.cond, Finite) and data.cond.shape == ()):
+        raise LikelyError("a probe needs data with one label per row; these have none.")
+    parts = [_drawn(part, rows, seed) for part in (data.train, getattr(data, split))]
+    (x, labels), (held, held_labels) = parts
+    z, held_z = (model.encode(values).flatten(1) for values in (x, held))
+    raw, held_raw = (values.flatten(1).float() for values in (x, held))
+    common = float(held_labels.bincount().max()) / max(len(held_labels), 1)
+    protocol: dict[str, Any] = {
+        "n_train": len(x),
+        "n_real": len(held),
+        "split": split,
+        "seed": seed,
+        "dimensions": z.shape[1],
+        "chance": common,
+    }
+    results = []
+    for metric, value, floor, extra in (
+        (
+            "linear_probe",
+            linear_probe(z, labels, held_z, held_labels),
+            linear_probe(raw, labels, held_raw, held_labels),
+            {},
+        ),
+        (
+            "neighbour_accuracy",
+            neighbour_accuracy(z, labels, held_z, held_labels, k),
+            neighbour_accuracy(raw, labels, held_raw, held_labels, k),
+            {"neighbours": k},
+        ),
+    ):
+        error = math.sqrt(value * (1 - value) / len(held))
+        results.append(
+            Result(
+                metric=metric,
+                value=value,
+                standard_error=error,
+                unit="share",
+                sign="~",
+                protocol=protocol | extra | {"floor": floor},
+            )
+        )
+    return results
+
+
+def _drawn(part: Part, rows: int, seed: int) -> tuple[Tensor, Tensor]:
+    with seeded(seed):
+        x, cond = part.batch(torch.randperm(len(part))[:rows])
+    return x, torch.as_tensor(cond).long()
+
+
+def _accuracy(classifier: Any, train: Any, train_labels: Any, test: Any, test_labels: Any) -> float:
+    labels, expected = (np.asarray(torch.as_tensor(one)) for one in (train_labels, test_labels))
+    if len(train) == 0 or len(test) == 0:
+        raise LikelyError("a probe needs labelled rows to learn from and others to be tested on; one set is empty.")
+    if len(np.unique(labels)) < 2:
+        raise LikelyError("a probe needs at least two classes; the training labels have one.")
+    return float(classifier.fit(_matrix(train), labels).score(_matrix(test), expected))
+
+
+def _matrix(values: Any) -> np.ndarray:
+    array = np.asarray(torch.as_tensor(values).detach().cpu(), dtype=np.float64)
+    return array.reshape(len(array), -1)
+
+
+def _binned(column: np.ndarray, bins: int) -> np.ndarray:
+    edges = np.linspace(column.min(), column.max(), bins + 1)[1:-1]
+    return np.searchsorted(edges, column, side="right")
+
+
+def _entropy(counts: np.ndarray) -> float:
+    p = counts[counts > 0] / counts.sum()
+    return float(-(p * np.log(p)).sum())
+
+
+def _mutual_information(first: np.ndarray, second: np.ndarray) -> float:
+    """Return I = H(first) + H(second) - H(first, second) of two rows of codes, nats."""
+    joint = np.zeros((int(first.max()) + 1, int(second.max()) + 1))
+    np.add.at(joint, (first, second), 1)
+    return _entropy(joint.sum(1)) + _entropy(joint.sum(0)) - _entropy(joint.ravel())
