@@ -10,9 +10,11 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "examples"
 SAYS = {
+    "anomalies_in_a_table": "row  42:",
     "fair_likelihoods": "nade        =",
     "first_vae": "nats (k=64)",
     "gan_by_hand": "step 50: critic",
+    "hmm_weather": "the likeliest weather: sunny, rainy, rainy, rainy, sunny",
     "missing_values": "weight given the rest",
     "strangest_pictures": "test row",
     "your_own_model": "the contract holds",

@@ -28,7 +28,7 @@ from likely.core import (
     Weighted,
 )
 from likely.families.autoregressive import Autoregressive
-from likely.spaces import Binary, Finite, Real, Space
+from likely.spaces import Binary, Finite, Ragged, Real, Sequence, Space
 from likely.testing import check_model, checks
 from likely.testing.oracle import Law, agreement, lattice
 from likely.testing.subject import PROMISES
@@ -121,6 +121,58 @@ class SlopCoins(Coins):
     def e_step(self, x: Any, cond: Any = None, *, known: Any = None, weight: Any = None) -> dict[str, Tensor]:  # type: ignore[misc]
         stats = super().e_step(x, cond, known=known, weight=weight)
         return stats | {"sum": torch.as_tensor(x).double().sum()}
+
+
+class Spells(Marginal, Completer, Statistics):
+    """Sequences of up to three coins, each length with a probability of its own: a sequence's parts are its steps."""
+
+    completion = "exact"
+
+    def __init__(self, fault: str = "") -> None:
+        super().__init__(Sequence(step=Finite((), 2), length=3))
+        self.fault = fault
+        self.register_buffer("chance", torch.tensor(0.3))
+        self.register_buffer("lengths", torch.tensor([0.1, 0.2, 0.3, 0.4]))
+
+    def _inside(self, x: Ragged) -> Tensor:
+        return torch.arange(x.values.shape[1]) < x.lengths[:, None]
+
+    def _log_prob(self, x: Ragged, cond: Tensor | None) -> Tensor:
+        return self._log_marginal(x, torch.ones_like(x.values, dtype=torch.bool), cond)
+
+    def _log_marginal(self, x: Any, known: Tensor, cond: Tensor | None) -> Tensor:
+        each = torch.where(x.values == 1, self.chance, 1 - self.chance).log()
+        score = torch.where(known & self._inside(x), each, 0).sum(1)
+        if self.fault == "padding that counts":
+            score = torch.where(known, each, 0).sum(1)
+        return score if self.fault == "lengths without probability" else score + self.lengths.log()[x.lengths]
+
+    def _sample(self, n: int, cond: Tensor | None, **options: Any) -> Ragged:
+        chances = torch.ones(4) if self.fault == "lengths drawn evenly" else self.lengths
+        lengths = torch.multinomial(chances, n, replacement=True) if n else torch.zeros(0).long()
+        values = (torch.rand(n, 3) < self.chance) & (torch.arange(3) < lengths[:, None])
+        return Ragged(values.to(torch.uint8), lengths)
+
+    def _complete(self, x: Any, known: Tensor, cond: Tensor | None) -> Tensor:
+        chance = 0.5 if self.fault == "steps filled by fair coins" else self.chance
+        return ((torch.rand(x.values.shape) < chance) & self._inside(x)).to(torch.uint8)
+
+    def _e_step(self, x: Any, cond: Tensor | None, known: Tensor | None, weight: Tensor) -> dict[str, Tensor]:
+        known = torch.ones_like(x.values, dtype=torch.bool) if known is None else known
+        seen = weight[:, None].double() * (known & self._inside(x))
+        if self.fault == "the longest of a batch":
+            seen = seen * x.lengths.max() / (x.lengths.double().mean())
+        return {
+            "ones": (seen * (x.values == 1)).sum(),
+            "seen": seen.sum(),
+            "lengths": x.lengths.bincount(weight.double(), minlength=4),
+            "log_likelihood": weight @ self._log_marginal(x, known, cond),
+            "count": weight.sum(),
+        }
+
+    def m_step(self, stats: dict[str, Tensor]) -> None:
+        self.chance = (stats["ones"] / stats["seen"]).float()
+        self.lengths = ((stats["lengths"] + 0.25) / (stats["count"] + 1)).float()
 
 
 class Mixture(Density):
@@ -354,6 +406,7 @@ class Rivals(Turns):
 
 SOUND: list[Callable[..., Model]] = [
     Coins,
+    Spells,
     Mixture,
     Affine,
     Chain,
@@ -385,6 +438,11 @@ FAULTS: list[tuple[Callable[..., Model], str, str]] = [
     (Coins, "a step to the wrong side", "likelihood_rises"),
     (Coins, "a closed form that goes half-way", "closed_form"),
     (SlopCoins, "", "missing"),
+    (Spells, "lengths without probability", "normalised"),
+    (Spells, "padding that counts", "normalised"),
+    (Spells, "lengths drawn evenly", "sampler_agrees"),
+    (Spells, "steps filled by fair coins", "completion_law"),
+    (Spells, "the longest of a batch", "additive"),
     (Mixture, "an unnormalised mixture", "normalised"),
     (Mixture, "one component is drawn", "sampler_agrees"),
     (Mixture, "a cut gradient", "input_gradient"),

@@ -20,15 +20,15 @@ from typing import Any, ClassVar, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
-from likely.errors import LikelyError, SpaceError, unknown
-from likely.spaces import Real, Space, batches
+from likely.errors import LikelyError, SpaceError, check_plain, unknown
+from likely.spaces import Ragged, Real, Space, batches, holds_reals
 
 
 @contextmanager
 def seeded(seed: int | None, device: torch.device | None = None) -> Iterator[None]:
     """Run a block on a random stream of its own; the global stream is untouched. `None` takes a fresh seed."""
-    if seed is not None and not isinstance(seed, int):
-        raise LikelyError(f"seed must be a whole number or None, not {seed!r}.")
+    if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**63):
+        raise LikelyError(f"seed must be a whole number from 0 to 2^63 - 1, or None, not {seed!r}.")
     devices = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(secrets.randbits(62) if seed is None else seed)
@@ -86,13 +86,16 @@ class Model(nn.Module, ABC):
         Raises:
             SpaceError: `cond` is not of the model's condition space.
             UnknownName: the model has no such sampling option.
-            LikelyError: n is negative, or the drawn values left the space (numbers overflowed: training diverged).
+            LikelyError: n is negative, an option is of another type than the model says, or the drawn values left the
+                space (numbers overflowed: training diverged).
         """
         if not isinstance(n, int) or n < 0:
             raise LikelyError(f"n must be a whole number, 0 or more, not {n!r}.")
-        for name in options:
-            if name not in self._sampling_options():
-                raise unknown(f"sampling option of {self._who()}", name, self._sampling_options())
+        known = self._sampling_options()
+        for name, value in options.items():
+            if name not in known:
+                raise unknown(f"sampling option of {self._who()}", name, known)
+            check_plain(name, value, known[name])
         with self._asked(seed):
             cond = self._conds(cond, n, draw=True)
             parts = [
@@ -112,10 +115,12 @@ class Model(nn.Module, ABC):
 
     # What the public methods share ---------------------------------------------------------------------------------
 
-    def _sampling_options(self) -> list[str]:
-        """Return the names of the options that `_sample` takes."""
+    def _sampling_options(self) -> dict[str, str]:
+        """Return name -> annotation of the options that `_sample` takes."""
         parameters = inspect.signature(self._sample).parameters.values()
-        return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        return {
+            p.name: inspect.formatannotation(p.annotation).strip("'") for p in parameters if p.kind is p.KEYWORD_ONLY
+        }
 
     def _who(self) -> str:
         return self.name or type(self).__name__
@@ -172,7 +177,7 @@ def _count(x: Any) -> int:
     return len(x[1]) if isinstance(x, tuple) else len(x)
 
 
-def _rows(x: Any, s: slice) -> Any:
+def _rows(x: Any, s: slice | Tensor) -> Any:
     if x is None:
         return None
     return type(x)(*(part[s] for part in x)) if isinstance(x, tuple) else x[s]
@@ -183,13 +188,27 @@ def _move(x: Any, device: torch.device) -> Any:
 
 
 def _join(parts: list[Any]) -> Any:
+    if isinstance(parts[0], Ragged):
+        longest = max(p.values.shape[1] for p in parts)
+        padded = [torch.cat([v, v.new_zeros(len(v), longest - v.shape[1], *v.shape[2:])], 1) for v, _ in parts]
+        return Ragged(torch.cat(padded), torch.cat([p.lengths for p in parts]))
     if isinstance(parts[0], tuple):
         return type(parts[0])(*(torch.cat([p[i] for p in parts]) for i in range(len(parts[0]))))
     return torch.cat(parts)
 
 
+def _values(x: Any) -> Tensor:
+    """Return the values of a batch, which for sequences are padded."""
+    return x.values if isinstance(x, Ragged) else torch.as_tensor(x)
+
+
+def _with_values(x: Any, values: Tensor) -> Any:
+    return x._replace(values=values) if isinstance(x, Ragged) else values
+
+
 def _wants_grad(*xs: Any) -> bool:
-    return any(isinstance(x, Tensor) and x.requires_grad for x in xs)
+    parts = [part for x in xs for part in (x if isinstance(x, tuple) else (x,))]
+    return any(isinstance(part, Tensor) and part.requires_grad for part in parts)
 
 
 class Density(Model):
@@ -209,9 +228,9 @@ class Density(Model):
         Raises:
             SpaceError: x or cond is not of the declared space; x has missing values and the model cannot marginalise.
         """
-        if isinstance(self, Marginal) and isinstance(self.space, Real):
+        if isinstance(self, Marginal) and holds_reals(self.space):
             x, cond = self._given(x, cond, missing=True)
-            known = ~x.isnan()
+            known = ~_values(x).isnan()
             if not bool(known.all()):
                 return self.log_marginal(x, known, cond)
         elif isinstance(self.space, Real):
@@ -258,18 +277,19 @@ class Marginal(Density):
         return self._log_marginal(x, torch.ones_like(x, dtype=torch.bool), cond)
 
 
-def _with_known(model: Model, x: Any, known: Any, cond: Any) -> tuple[Tensor, Tensor, Any]:
+def _with_known(model: Model, x: Any, known: Any, cond: Any) -> tuple[Any, Tensor, Any]:
     """Return x with 0 at unknown entries, the mask at x's shape, and cond; all checked."""
     known = torch.as_tensor(known)
     if known.dtype != torch.bool:
         raise SpaceError(f"known must be a mask of True (observed) and False, not {known.dtype}.")
-    x = torch.as_tensor(x)
-    if known.shape != x.shape:
-        if tuple(known.shape) != model.space.shape:
-            raise SpaceError(f"known has shape {tuple(known.shape)}, expected {tuple(x.shape)} or {model.space.shape}.")
-        known = known.expand(x.shape)
-    x = torch.where(known, x, torch.zeros((), dtype=x.dtype, device=x.device))
-    x, cond = model._given(x, cond)
+    values = _values(x)
+    if known.shape != values.shape:
+        if isinstance(x, Ragged) or tuple(known.shape) != model.space.shape:
+            other = "" if isinstance(x, Ragged) else f" or {model.space.shape}"
+            raise SpaceError(f"known has shape {tuple(known.shape)}, expected {tuple(values.shape)}{other}.")
+        known = known.expand(values.shape)
+    values = torch.where(known, values, torch.zeros((), dtype=values.dtype, device=values.device))
+    x, cond = model._given(_with_values(x, values), cond)
     return x, known.to(model.device), cond
 
 
@@ -434,7 +454,7 @@ class Completer(Model):
     completion: ClassVar[str] = "approximate"
 
     @final
-    def complete(self, x: Any, known: Any = None, cond: Any = None, *, seed: int | None = None) -> Tensor:
+    def complete(self, x: Any, known: Any = None, cond: Any = None, *, seed: int | None = None) -> Any:
         """Keep the known entries of x and draw the others, (B, *shape).
 
         Arguments:
@@ -447,13 +467,14 @@ class Completer(Model):
             SpaceError: x, known or cond does not fit, or known is None and nothing is NaN.
         """
         if known is None:
-            known = ~torch.as_tensor(x).isnan()
+            known = ~_values(x).isnan()
             if bool(known.all()):
                 raise SpaceError("nothing to complete: give known=, True where an entry is observed, or NaN entries.")
         x, known, cond = _with_known(self, x, known, cond)
         with self._asked(seed):
             drawn = self._by_rows(self._complete, x, known, cond)
-        return self.space._cast(torch.where(known, x, drawn.to(x.dtype)))
+        values = _values(x)
+        return _with_values(x, self.space._cast(torch.where(known, values, drawn.to(values.dtype))))
 
     @abstractmethod
     def _complete(self, x: Tensor, known: Tensor, cond: Tensor | None) -> Tensor:
@@ -507,10 +528,11 @@ class Statistics(Model):
         Raises:
             SpaceError: an argument does not fit, or the model cannot be fitted with missing values.
         """
-        if known is None and isinstance(self.space, Real):
-            x = self.space.check(x, "x", missing=True)
-            if bool(x.isnan().any()):
-                known = ~x.isnan()
+        checked = known is None and holds_reals(self.space)
+        if checked:
+            x, cond = self._given(x, cond, missing=True)
+            missing = _values(x).isnan()
+            known = ~missing if bool(missing.any()) else None
         if known is not None:
             if not isinstance(self, Marginal):
                 raise SpaceError(
@@ -518,7 +540,7 @@ class Statistics(Model):
                     "`likely models --can log_marginal`."
                 )
             x, known, cond = _with_known(self, x, known, cond)
-        else:
+        elif not checked:
             x, cond = self._given(x, cond)
         weight = torch.ones(_count(x)) if weight is None else torch.as_tensor(weight)
         if tuple(weight.shape) != (_count(x),) or not bool((weight >= 0).all()):

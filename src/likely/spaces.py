@@ -267,6 +267,29 @@ class Sequence(Space):
     def dtype(self) -> torch.dtype:
         return self.step.dtype
 
+    @property
+    def points(self) -> int | None:
+        """How many sequences of 0 to `length` steps there are; None for infinitely many."""
+        each = self.step.points
+        if each is None:
+            return None
+        return self.length + 1 if each == 1 else int((each ** (self.length + 1) - 1) // (each - 1))
+
+    def _cast(self, x: Tensor) -> Tensor:
+        return self.step._cast(x)
+
+    def enumerate(self) -> Any:
+        """List every sequence as `Ragged`, the shortest first, the last step changing fastest."""
+        if self.points is None:
+            return super().enumerate()
+        if self.points > ENUMERABLE:
+            raise SpaceError(f"{self} has more than {ENUMERABLE} points; it cannot be enumerated.")
+        each = self.step.enumerate()
+        parts = [
+            each[torch.cartesian_prod(*[torch.arange(len(each))] * n).reshape(-1, n)] for n in range(1, self.length + 1)
+        ]
+        return ragged([each[:0], *(sequence for part in parts for sequence in part)])
+
     def _entries_ok(self, x: Tensor) -> Tensor:
         return self.step._entries_ok(x)
 
@@ -281,7 +304,12 @@ class Sequence(Space):
         return True
 
     def check(self, x: Any, what: str = "x", *, missing: bool = False) -> Any:
-        """Return x as `Ragged`; a plain tensor (B, T, *step.shape) counts as B sequences of full length T."""
+        """Return x as `Ragged`; a plain tensor (B, T, *step.shape) counts as B sequences of full length T.
+
+        A list of sequences of different lengths, each (T, *step.shape), is taken too.
+        """
+        if isinstance(x, list):
+            x = ragged(x)
         if not isinstance(x, Ragged):
             x = torch.as_tensor(x)
             if x.dim() < 2:
@@ -304,6 +332,49 @@ class Sequence(Space):
 
     def __str__(self) -> str:
         return f"Sequence({self.step}, length={self.length})"
+
+
+def ragged(sequences: Any, lengths: Any = None) -> Ragged:
+    """Return sequences of different lengths as one batch, padded with zeros.
+
+    Arguments:
+        sequences: a list of arrays, (T, *step.shape) each; or, with lengths, one array that holds all, end to end.
+        lengths: how many steps each sequence of that array has.
+
+    Raises:
+        SpaceError: the lengths do not add up, or the steps of two sequences differ in shape.
+
+    Example:
+        >>> ragged([[1, 2, 3], [4]]).values.tolist()
+        [[1, 2, 3], [4, 0, 0]]
+        >>> ragged([1, 2, 3, 4], lengths=[3, 1]).lengths.tolist()
+        [3, 1]
+    """
+    if lengths is not None:
+        steps, many = torch.as_tensor(sequences), [int(n) for n in lengths]
+        if min(many, default=0) < 0 or sum(many) != len(steps):
+            raise SpaceError(f"the lengths must be 0 or more and add up to {len(steps)} steps, not to {sum(many)}.")
+        sequences = steps.split(many)
+    parts = [torch.as_tensor(one) for one in sequences]
+    shapes = {tuple(part.shape[1:]) if part.dim() else None for part in parts if part.dim() != 1 or len(part)}
+    if None in shapes or len(shapes) > 1:
+        raise SpaceError(f"sequences must have steps of one shape; these have {sorted(map(str, shapes))}.")
+    shape = next(iter(shapes), ())
+    count = torch.tensor([len(part) for part in parts], dtype=torch.int64)
+    full = [part for part in parts if len(part)]
+    dtype = full[0].dtype if full else torch.get_default_dtype()
+    for part in full[1:]:
+        dtype = torch.promote_types(dtype, part.dtype)
+    longest = int(count.max()) if len(parts) else 0
+    values = torch.zeros(len(parts), longest, *shape, dtype=dtype)
+    for row, part in zip(values, parts, strict=True):
+        row[: len(part)] = part.reshape(len(part), *shape)
+    return Ragged(values, count)
+
+
+def holds_reals(space: Space) -> bool:
+    """Whether the entries are reals, among which NaN can stand for a missing one; for sequences, those of a step."""
+    return isinstance(space.step if isinstance(space, Sequence) else space, Real)
 
 
 def accept(space: Space, *kinds: type[Space], model: str) -> None:

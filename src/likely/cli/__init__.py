@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from cyclopts import App, CycloptsError
 
 from likely import __version__
-from likely.cli import catalogue, fitting, judging, using
+from likely.cli import catalogue, fitting, judging, parameters, using
 from likely.cli.answer import Answer, Misuse, plain
 from likely.errors import LikelyError, UnknownName
 
@@ -25,6 +25,7 @@ DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 _COMMANDS: tuple[Callable[..., Answer], ...] = (
     catalogue.models,
     catalogue.data,
+    parameters.parameters,
     fitting.resume,
     using.sample,
     using.score,

@@ -27,6 +27,10 @@ def aside(path: Path) -> Iterator[Path]:
     try:
         yield draft
         os.replace(draft, path)
+    except OSError as error:
+        if str(error.filename) != str(draft):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None  # the user never named the draft
     finally:
         if draft.is_dir():
             shutil.rmtree(draft)
@@ -61,7 +65,7 @@ def write_values(output: Path, x: Any, space: Space) -> None:
     if suffix == ".png":
         write_picture(output, x, space)
     elif suffix == ".npz":
-        write_arrays(output, {"x": x.values, "lengths": x.lengths} if isinstance(x, Ragged) else {"x": x})
+        write_arrays(output, arrays("x", x))
     elif isinstance(x, Ragged):
         raise LikelyError(f"sequences of different lengths do not fit into '{output}'; write .npz.")
     elif suffix == ".npy":
@@ -71,6 +75,17 @@ def write_values(output: Path, x: Any, space: Space) -> None:
         write_table(output, names, x.reshape(len(x), -1).tolist())
     else:
         _write_folder(output, x, space)
+
+
+def check_pictures(space: Space) -> None:
+    """Raise unless values of a space can be drawn, before time is spent on them.
+
+    Raises:
+        SpaceError: they cannot.
+    """
+    from likely.report import pictures
+
+    pictures.to_bytes(space.random(1), space)
 
 
 def write_picture(output: Path, x: Any, space: Space) -> None:
@@ -111,16 +126,25 @@ def _write_folder(output: Path, x: Any, space: Space) -> None:
             output.rmdir()  # it is empty, as `target` made sure
 
 
-def write_arrays(output: Path, arrays: dict[str, Any]) -> None:
+def arrays(name: str, values: Any) -> dict[str, Any]:
+    """Return values by the names they get in an .npz: sequences of different lengths bring their lengths along."""
+    from likely.spaces import Ragged
+
+    if values is None:
+        return {}
+    return {name: values.values, "lengths": values.lengths} if isinstance(values, Ragged) else {name: values}
+
+
+def write_arrays(output: Path, named: dict[str, Any]) -> None:
     """Write one array (.npy) or named arrays (.npz)."""
     import numpy as np
 
-    with aside(output) as draft:
+    with aside(output) as draft, draft.open("wb") as file:  # given a name, numpy would add an ending to .NPZ
         if output.suffix.lower() == ".npy":
-            (array,) = arrays.values()
-            np.save(draft, array, allow_pickle=False)
+            (array,) = named.values()
+            np.save(file, array, allow_pickle=False)
         else:
-            np.savez(draft, allow_pickle=False, **{name: np.asarray(array) for name, array in arrays.items()})
+            np.savez(file, allow_pickle=False, **{name: np.asarray(array) for name, array in named.items()})
 
 
 def write_table(output: Path, heading: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -15,7 +15,7 @@ from likely.cli.flags import assignments, command, flag
 if TYPE_CHECKING:
     from likely.run import Run
 
-DATA = ("view", "size", "cond", "preset")  #: options of the driver that are about the data rather than the descent
+DATA = ("view", "size", "colour", "cond", "preset")  #: options of the driver that are about the data
 
 SET = "a flag of this model as name=value, for scripts; may stand several times."
 
@@ -59,8 +59,9 @@ def _command(entry: registry.Entry) -> Callable[..., Answer]:
     def fit(given: dict[str, Any]) -> Answer:
         from likely import driver
 
-        known = {number.name for number in (*entry.numbers, *options)} | {"data"}
-        given |= assignments(given.pop("set", ()), known, f"number or option of model '{entry.name}'")
+        kinds = {number.name: number.type for number in (*entry.numbers, *options)} | {"data": "str"}
+        words = [name for name, kind in kinds.items() if kind.startswith("str")]
+        given |= assignments(given.pop("set", ()), kinds, f"number or option of model '{entry.name}'", words)
         return _report(driver.train(entry.name, **given))
 
     presets = f"Presets: {', '.join(entry.presets)}." if entry.presets else "No presets."
@@ -68,19 +69,20 @@ def _command(entry: registry.Entry) -> Callable[..., Answer]:
     return command(fit, doc, parameters)
 
 
-def resume(run: str, /, *, steps: int | None = None, quiet: bool = False) -> Answer:
+def resume(run: str, /, *, data: str | None = None, steps: int | None = None, quiet: bool = False) -> Answer:
     """Continue an interrupted run, to the same weights that an uninterrupted one would have reached.
 
     Example: likely resume latest
 
     Arguments:
         run: a run folder, or `latest`.
+        data: where the data lie now, if they were moved.
         steps: train to this many updates in all; also continues a finished run.
         quiet: show no progress.
     """
     from likely import driver
 
-    return _report(driver.resume(run, steps=steps, quiet=quiet))
+    return _report(driver.resume(run, data=data, steps=steps, quiet=quiet))
 
 
 def _report(run: Run) -> Answer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Annotated, Any, Literal, get_origin
 
 from cyclopts import Group, Parameter
@@ -66,8 +66,16 @@ def command(
     return given
 
 
-def assignments(texts: Iterable[str], allowed: Iterable[str] | None, kind: str) -> dict[str, Any]:
+def assignments(
+    texts: Iterable[str], allowed: Iterable[str] | None, kind: str, words: Collection[str] = ()
+) -> dict[str, Any]:
     """Read `name=value` texts into plain values; text that is no Python literal stays text.
+
+    Arguments:
+        texts: what the user wrote.
+        allowed: the names there are; None allows all.
+        kind: what these names are, for messages.
+        words: the names whose values stay text, whatever they look like.
 
     Raises:
         Misuse: a text has no `=`.
@@ -86,7 +94,7 @@ def assignments(texts: Iterable[str], allowed: Iterable[str] | None, kind: str) 
             raise Misuse(f"'{text}' is not of the form name=value.")
         if allowed is not None and name not in allowed:
             raise unknown(kind, name, allowed)
-        found[name] = _literal(value.strip())
+        found[name] = value.strip() if name in words else _literal(value.strip())
     return found
 
 

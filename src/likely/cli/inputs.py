@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -88,15 +88,63 @@ def data_of(run: Run, name: str | None, view: str | None, size: int | None, *, w
     name = name or source["name_or_path"]
     taken = ("colour", "cond", "seed", "size", "weight") if name not in data.names() else ("cond", "seed")
     options = {key: source[key] for key in taken if key in source} | ({} if size is None else {"size": size})
+    if options.get("cond") == "label":  # what labels are called there is for the file to say
+        del options["cond"]
     options["view"] = view or run.record["data"]["view"]
     if whole and name not in data.names():
         try:
-            return data.load(name, **options, valid=0.0, test=0.0)
+            return _aligned(run, data.load(name, **options, valid=0.0, test=0.0))
         except (
             DataError
         ):  # files that say which part a row belongs to cannot be left undivided; or a fault, raised below
             pass
-    return data.load(name, **options)
+    return _aligned(run, data.load(name, **options))
+
+
+def _aligned(run: Run, data: Data) -> Data:
+    """Return the data as the run's model knows them: columns in its order, classes by its numbers; both go by name.
+
+    Raises:
+        DataError: the data have other levels or columns; the model is conditional and they have no labels, or one
+            that it does not know.
+    """
+    import torch
+
+    from likely.data import NAMES
+    from likely.spaces import Finite
+
+    model = run.model
+    levels = [one.levels for one in (model.space, data.space) if isinstance(one, Finite)]
+    if data.name in NAMES and len(set(levels)) == 2:  # a file's levels are only those that occur in it
+        raise DataError(
+            f"'{data.name}' has {levels[1]} levels and the run was fitted on {levels[0]}; scale one to match."
+        )
+    mine, theirs = model.space.names, data.space.names
+    if mine and theirs and mine != theirs:
+        if sorted(mine) != sorted(theirs):
+            raise DataError(
+                f"'{data.name}' has the columns {', '.join(theirs)}; the run was fitted on {', '.join(mine)}."
+            )
+        order = torch.tensor([theirs.index(name) for name in mine])
+        ordered: dict[str, Any] = {name: replace(part, x=part.x[:, order]) for name, part in data.parts.items()}
+        data = replace(data, space=replace(data.space, names=mine), **ordered)
+    space = model.cond_space
+    if space is None or data.cond == space:
+        return data
+    if data.cond is None:
+        raise DataError(f"the run was fitted with --cond and '{data.name}' has nothing to condition on: {data.note}.")
+    classes, known = (getattr(one, "categories", None) or () for one in (data.cond, space))
+    if not classes or not known:  # numbers and texts mean the same everywhere
+        return data
+    strange = [name for name in classes if name not in known]
+    if strange:
+        raise DataError(
+            f"'{data.name}' has the label {', '.join(strange)}, which the run does not know; it knows "
+            f"{', '.join(known)}."
+        )
+    number = torch.tensor([known.index(name) for name in classes], dtype=space.dtype)
+    parts: dict[str, Any] = {name: replace(part, cond=number[part.cond.long()]) for name, part in data.parts.items()}
+    return replace(data, cond=space, **parts)
 
 
 def rows(run: Run, which: Which, *, most: int | None = None, seed: int = 0) -> Rows:

@@ -119,7 +119,7 @@ class Dequantized(Weighted):
         y, log_q = dequantize(x, self.levels)
         return self.inner._log_prob(y, cond) - log_q
 
-    def _sampling_options(self) -> list[str]:
+    def _sampling_options(self) -> dict[str, str]:
         return self.inner._sampling_options()
 
     def _sample(self, n: int, cond: Tensor | None, **options: Any) -> Tensor:

@@ -130,6 +130,8 @@ class RBM(Energy, Latent, Completer, Gradient):
         Arguments:
             steps: how many Gibbs steps: more where chains mix slowly.
         """
+        if steps < 0:
+            raise LikelyError(f"steps must be 0 or more, not {steps}.")
         picked = torch.randint(len(self.chains), (n,), device=self.device)
         return self._gibbs(self._bits(self.chains[picked]), steps).to(torch.uint8).view(n, *self.space.shape)
 

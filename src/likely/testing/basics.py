@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from likely import core
-from likely.core import Completer, Marginal, Model
+from likely.core import Completer, Marginal, Model, _rows
 from likely.errors import LikelyError, SpaceError
 from likely.spaces import Ragged, Real, Space, _Discrete
 from likely.testing.subject import ROWS, Subject, expect, promise
@@ -210,25 +210,21 @@ def finite_scores(s: Subject) -> None:
 @promise(Model)
 def rows_are_independent(s: Subject) -> None:
     """A row's score does not depend on the rows beside it, nor on their order."""
-    if isinstance(s.x, tuple) or isinstance(s.cond, tuple):
+    if isinstance(s.cond, tuple):
         return
     model, order = s.model, torch.randperm(ROWS, generator=torch.Generator().manual_seed(6))
     asked: dict[str, Any] = {
-        name: (lambda rows, ask=ask: ask(s.x[rows], _rows(s.cond, rows), 0))
+        name: (lambda rows, ask=ask: ask(_rows(s.x, rows), _rows(s.cond, rows), 0))
         for name, ask in s.questions().items()
         if name in ("log_prob", "energy", "encode")
     }
     if isinstance(model, Marginal):
-        asked["log_marginal"] = lambda rows: model.log_marginal(s.x[rows], s.known[rows], _rows(s.cond, rows))
+        asked["log_marginal"] = lambda rows: model.log_marginal(_rows(s.x, rows), s.known[rows], _rows(s.cond, rows))
     for name, ask in asked.items():
         batch, permuted = ask(slice(None)), ask(order)
         expect(close(permuted, batch[order], 1e-5), f"{name} changes with the order: {apart(permuted, batch[order])}.")
         loop = torch.cat([ask(slice(i, i + 1)) for i in range(ROWS)])
         expect(close(loop, batch, 1e-5), f"{name} of one row and of a batch differ: {apart(loop, batch)}.")
-
-
-def _rows(cond: Any, rows: Any) -> Any:
-    return None if cond is None else cond[rows]
 
 
 @promise(Model, when=lambda model: isinstance(model.space, Real))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from likely.core import Completer, Density, Energy, Model, Weighted
+from likely.core import Completer, Density, Energy, Model, Weighted, _values, _with_values
 from likely.families.autoregressive import Autoregressive
 from likely.testing.basics import apart, close, same
 from likely.testing.likelihood import CHANCE
 from likely.testing.oracle import agreement
-from likely.testing.subject import DRAWS, ROWS, Subject, expect, promise, summable
+from likely.testing.subject import DRAWS, ROWS, Subject, expect, masked, one, promise, repeated, summable
 
 
 @promise(Completer)
@@ -22,13 +22,14 @@ def known_kept(s: Subject) -> None:
     filled = model.complete(s.x, s.known, s.cond, seed=0)
     known = s.known.cpu()
     expect(model.space.contains(filled), f"complete gave values outside {model.space}.")
-    kept = filled.cpu()[known] == s.x.cpu()[known]
+    kept = _values(filled).cpu()[known] == _values(s.x).cpu()[known]
     expect(kept.all(), f"complete changed {int((~kept).sum())} of {int(known.sum())} known entries.")
-    garbage = torch.where(known, s.x.cpu(), s.x.cpu().flip(0))
+    garbage = masked(s.x, known, _values(s.x).flip(0))
     expect(same(model.complete(garbage, known, s.cond, seed=0), filled), "what stood at unknown entries matters.")
-    nan = s.x.cpu().float().masked_fill(~known, torch.nan)
+    nan = masked(_with_values(s.x, _values(s.x).float()), known, torch.tensor(torch.nan))
     expect(same(model.complete(nan, None, s.cond, seed=0), filled), "NaN for the unknown gives something else.")
-    x, nothing = s.x[:1].expand(4 * ROWS, *s.x.shape[1:]), torch.zeros(s.model.space.shape, dtype=torch.bool)
+    x = repeated(one(s.x, 0), 4 * ROWS)
+    nothing = torch.zeros(_values(x).shape, dtype=torch.bool)
     cond = None if s.cond is None else s.cond[0]
     first, second = (model.complete(x, nothing, cond, seed=seed) for seed in (0, 1))
     expect(not same(first, second), "two seeds complete alike.")
@@ -49,9 +50,9 @@ def completion_law(s: Subject) -> None:
         known = _mask(s, row).cpu()
         if bool(known.all()):
             continue
-        x = s.x[row]
+        x = one(s.x, row)
         law = s.law_on(s.lattice(condition, x, known), condition)
-        filled = model.complete(x.expand(DRAWS, *x.shape), known, condition, seed=row)
+        filled = model.complete(repeated(x, DRAWS), repeated(known, DRAWS), condition, seed=row)
         found = agreement(filled, law)
         what = f"with {int(known.sum())} of {known.numel()} entries known"
         expect(found.p > CHANCE, f"of {DRAWS} completions {what} {found}.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from likely.core import Density, Gradient, Marginal, Model, Statistics, Turns, seeded
-from likely.spaces import Real
+from likely.core import Density, Gradient, Marginal, Model, Statistics, Turns, _rows, _values, seeded
+from likely.spaces import holds_reals
 from likely.testing.basics import apart, close
-from likely.testing.subject import DATA, Subject, expect, promise, seeded_e_step
+from likely.testing.subject import DATA, Subject, expect, masked, promise, seeded_e_step
 
 FALL = 1e-6  #: how far the likelihood may fall by rounding, relative to its size
 _FIRST, _SECOND = slice(60), slice(60, DATA)
@@ -94,7 +94,7 @@ def additive(s: Subject) -> None:
     model, (x, cond) = _statistics(s), s.data(DATA)
     whole = seeded_e_step(model, x, cond)
     with seeded(0):  # one stream for both batches: a model that adds noise to its data adds the same
-        first, second = (model.e_step(x[cut], None if cond is None else cond[cut]) for cut in (_FIRST, _SECOND))
+        first, second = (model.e_step(_rows(x, cut), _rows(cond, cut)) for cut in (_FIRST, _SECOND))
     expect({"count", "log_likelihood"} <= whole.keys(), f"the statistics are {', '.join(whole)}.")
     for key, value in whole.items():
         parts = first[key] + second[key]
@@ -126,7 +126,7 @@ def likelihood_rises(s: Subject) -> None:
     x, cond = s.data(DATA)
     masks: list[Tensor | None] = [None]
     if isinstance(s.model, Marginal):
-        masks.append(torch.rand(x.shape, generator=torch.Generator().manual_seed(9)) < 0.7)
+        masks.append(torch.rand(_values(x).shape, generator=torch.Generator().manual_seed(9)) < 0.7)
     for known in masks:
         model = _statistics(s, s.copy())
         with seeded(3):
@@ -163,12 +163,12 @@ def closed_form(s: Subject) -> None:
 def missing(s: Subject) -> None:
     """What stands at a missing entry does not matter, and NaN means missing."""
     model, (x, cond) = _statistics(s), s.data(DATA)
-    known = torch.rand(x.shape, generator=torch.Generator().manual_seed(9)) < 0.7
+    known = torch.rand(_values(x).shape, generator=torch.Generator().manual_seed(9)) < 0.7
     named = model.e_step(x, cond, known=known)
-    other = torch.where(known, x, s.data(DATA, seed=5)[0])
+    other = masked(x, known, s.data(DATA, seed=5)[0])
     variants = {"another value": model.e_step(other, cond, known=known)}
-    if isinstance(model.space, Real):
-        variants["NaN"] = model.e_step(x.masked_fill(~known, torch.nan), cond)
+    if holds_reals(model.space):
+        variants["NaN"] = model.e_step(masked(x, known, torch.tensor(torch.nan)), cond)
     for what, stats in variants.items():
         for key, value in named.items():
             expect(close(value, stats[key], 1e-5), f"{what} at a missing entry changes '{key}'.")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from likely.core import Bounded, Density, Energy, Marginal, Model, Weighted
-from likely.spaces import Real
+from likely.core import Bounded, Density, Energy, Marginal, Model, Weighted, _values
+from likely.spaces import Ragged, Real, holds_reals
 from likely.testing.basics import apart, close
 from likely.testing.oracle import FEW_NODES, Agreement, Lattice, Law, agreement, enumerable, flat
-from likely.testing.subject import DRAWS, ROWS, Subject, expect, promise, summable
+from likely.testing.subject import DRAWS, ROWS, Subject, expect, masked, one, promise, repeated, summable
 
 CHANCE = 1e-5  #: a p-value below this is a broken promise
 SIGMAS = 5.0  #: so many standard errors as well
@@ -65,16 +65,23 @@ def input_gradient(s: Subject) -> None:
 
 @promise(Marginal)
 def marginal_ends(s: Subject) -> None:
-    """With everything known log_marginal is log_prob, with nothing known it is 0, and NaN means not known."""
+    """With everything known log_marginal is log_prob, with nothing known it is 0, and NaN means not known.
+
+    How long a sequence is counts as known: with nothing else known the score is that of its length.
+    """
     model = s.model
     assert isinstance(model, Marginal)
-    every = torch.ones(s.x.shape, dtype=torch.bool)
+    every = torch.ones(_values(s.x).shape, dtype=torch.bool)
     whole, plain = model.log_marginal(s.x, every, s.cond), model.log_prob(s.x, s.cond)
     expect(close(whole, plain, 1e-5), f"log_marginal of everything and log_prob: {apart(whole, plain)}.")
     nothing = model.log_marginal(s.x, ~every, s.cond)
-    expect(close(nothing, torch.zeros_like(nothing), 1e-5), f"log_marginal of nothing is {float(nothing[0]):.6g}.")
-    if isinstance(model.space, Real):
-        partial = model.log_prob(s.x.masked_fill(~s.known.cpu(), torch.nan), s.cond)
+    if isinstance(s.x, Ragged):
+        same_length = torch.stack([nothing[s.x.lengths == n].mean() for n in s.x.lengths])
+        expect(close(nothing, same_length, 1e-5), "log_marginal of nothing differs between sequences of one length.")
+    else:
+        expect(close(nothing, torch.zeros_like(nothing), 1e-5), f"log_marginal of nothing is {float(nothing[0]):.6g}.")
+    if holds_reals(model.space):
+        partial = model.log_prob(masked(s.x, s.known, torch.tensor(torch.nan)), s.cond)
         named = model.log_marginal(s.x, s.known, s.cond)
         expect(close(partial, named, 1e-5), f"log_prob of x with NaN and log_marginal: {apart(partial, named)}.")
 
@@ -87,12 +94,12 @@ def marginals(s: Subject) -> None:
     tolerance = 1e-4 if enumerable(model.space) else 5e-3
     for row in range(2, 8):  # rows 0 and 1 are all known and not at all known
         condition = None if s.cond is None else s.cond[row]
-        x, known = s.x[row], s.known[row]
+        x, known = one(s.x, row), s.known[row]
         if bool(known.all()):
             continue
         points = s.lattice(condition, x, known)
         exact = (model.log_prob(points.x, condition).double().cpu() + points.log_volume).logsumexp(0)
-        own = model.log_marginal(x[None], known, condition)[0]
+        own = model.log_marginal(repeated(x, 1), known[None], condition)[0]
         expect(
             close(own.cpu(), exact, tolerance),
             f"log_marginal is {float(own):.6g}, the sum over the unknown entries {float(exact):.6g}.",

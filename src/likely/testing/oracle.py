@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from likely.spaces import Real, Space, _Discrete
+from likely.core import _count
+from likely.spaces import Ragged, Real, Sequence, Space, _Discrete
 
 POINTS = 4096  #: the largest discrete space that is summed over
 
@@ -21,15 +22,15 @@ FEW_NODES: Nodes = {1: (40, 10), 2: (16, 3)}  #: where every node costs many eva
 class Lattice(NamedTuple):
     """Points that stand for a whole space.
 
-    `x` is (P, *shape); `log_volume` (P,) is how much of the space a point stands for (0 on discrete spaces); `cell`
-    (P,) groups the points into `cells` cells, and `cell_of` tells the cell of any value of the space.
+    `x` is (P, *shape), or P sequences; `log_volume` (P,) is how much of the space a point stands for (0 on discrete
+    spaces); `cell` (P,) groups the points into `cells` cells, and `cell_of` tells the cell of any value of the space.
     """
 
-    x: Tensor
+    x: Any
     log_volume: Tensor
     cell: Tensor
     cells: int
-    cell_of: Callable[[Tensor], Tensor]
+    cell_of: Callable[[Any], Tensor]
 
 
 class Law(NamedTuple):
@@ -65,7 +66,7 @@ def lattice(
     middle: Tensor,
     scale: Tensor,
     *,
-    x: Tensor | None = None,
+    x: Any = None,
     known: Tensor | None = None,
     nodes: Nodes = NODES,
 ) -> Lattice:
@@ -78,7 +79,7 @@ def lattice(
         space: discrete with few points, or real.
         middle: where the mass lies, (size,); unused for discrete spaces.
         scale: how far it scatters, (size,); unused for discrete spaces.
-        x: one value, (*shape), that keeps its known entries.
+        x: one value, (*shape), that keeps its known entries; a sequence keeps its length too.
         known: which, (*shape); None for none.
         nodes: how fine the quadrature is.
     """
@@ -97,6 +98,8 @@ def lattice(
             len(points),
             lambda values: cell[flat(values).cpu().long() @ places],
         )
+    if isinstance(space, Sequence):
+        return _sequences(space, x, known)
     assert isinstance(space, Real)
     free = torch.arange(space.size) if known is None else (~known.flatten()).nonzero()[:, 0].cpu()
     cells, each = nodes[len(free)]
@@ -120,6 +123,40 @@ def lattice(
     return Lattice(points, slope.log().sum(1), own, cells ** len(free), cell_of)
 
 
+def _sequences(space: Sequence, x: Ragged | None, known: Tensor | None) -> Lattice:
+    """Return every sequence, of every length; or those of one length that agree with what is known of x."""
+    points = space.enumerate()
+    step = space.step
+    assert isinstance(step, _Discrete)
+    places, base = _places(step), int(step.points) + 1
+
+    def number(sequences: Ragged) -> Tensor:
+        """Return a different whole number for each sequence: its steps as digits, of which 0 stands for the end."""
+        values, lengths = sequences.values.cpu(), sequences.lengths.cpu()
+        digit = values.reshape(*values.shape[:2], step.size).long() @ places + 1
+        digit = digit * (torch.arange(values.shape[1]) < lengths[:, None])
+        digit = torch.nn.functional.pad(digit, (0, space.length - digit.shape[1]))
+        return digit @ base ** torch.arange(space.length)
+
+    if x is not None and known is not None:
+        width = points.values.shape[1]
+        inside = (torch.arange(width) < x.lengths.cpu()).reshape(width, *[1] * len(step.shape))
+        free = ~(known.cpu()[:width] & inside)
+        agrees = flat((points.values == x.values.cpu()[:width]) | free).all(1) & (points.lengths == x.lengths.cpu())
+        points = Ragged(points.values[agrees], points.lengths[agrees])
+    order = number(points)
+    cell = torch.full((base**space.length,), -1)
+    cell[order] = torch.arange(len(order))
+    count = len(order)
+    return Lattice(
+        points,
+        torch.zeros(count, dtype=torch.float64),
+        torch.arange(count),
+        count,
+        lambda drawn: cell[number(drawn)],
+    )
+
+
 def _places(space: _Discrete) -> Tensor:
     return space.levels ** torch.arange(space.size).flip(0)
 
@@ -140,12 +177,12 @@ class Agreement(NamedTuple):
         )
 
 
-def agreement(x: Tensor, law: Law) -> Agreement:
+def agreement(x: Any, law: Law) -> Agreement:
     """Compare drawn values with a law: Pearson's chi-square over its cells, those that expect under 10 draws pooled.
 
     The law is taken as it is, up to its total; where it was estimated, its variance widens what counts as chance.
     """
-    points, n = law.lattice, len(x)
+    points, n = law.lattice, _count(x)
     cell = points.cell_of(x)
     inside = cell[cell >= 0]
     counts = torch.bincount(inside, minlength=points.cells).double()

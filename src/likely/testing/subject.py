@@ -26,6 +26,8 @@ from likely.core import (
     Turns,
     Weighted,
     _move,
+    _values,
+    _with_values,
     seeded,
 )
 from likely.spaces import Real, Sequence, Space
@@ -140,7 +142,7 @@ class Subject:
     @cached_property
     def known(self) -> Tensor:
         """A mask over `x`, some of whose rows are all known and some not at all."""
-        known = torch.rand(self.x.shape, generator=torch.Generator().manual_seed(3)) < 0.5
+        known = torch.rand(_values(self.x).shape, generator=torch.Generator().manual_seed(3)) < 0.5
         known[0], known[1] = True, False
         return known.to(self.model.device)
 
@@ -199,7 +201,7 @@ class Subject:
     # The law that the model claims -----------------------------------------------------------------------------
 
     def lattice(
-        self, condition: Tensor | None, x: Tensor | None = None, known: Tensor | None = None, nodes: Nodes = NODES
+        self, condition: Tensor | None, x: Any = None, known: Tensor | None = None, nodes: Nodes = NODES
     ) -> Lattice:
         """Return the points over which the law given a condition is summed; entries that are known stay at x."""
         return lattice(self.model.space, *self._spread(condition), x=x, known=known, nodes=nodes)
@@ -250,13 +252,33 @@ class Subject:
         return known[key]
 
 
+def one(x: Any, row: int) -> Any:
+    """Return one value of a batch, without the batch's dimension."""
+    return type(x)(*(part[row] for part in x)) if isinstance(x, tuple) else x[row]
+
+
+def repeated(x: Any, n: int) -> Any:
+    """Return a batch that holds one value n times."""
+    return type(x)(*(repeated(part, n) for part in x)) if isinstance(x, tuple) else x.expand(n, *x.shape)
+
+
+def masked(x: Any, known: Tensor, other: Any) -> Any:
+    """Return a batch whose entries that are not known are those of another, or a number."""
+    values, other = _values(x), _values(other)
+    return _with_values(x, torch.where(known.to(values.device), values, other.to(values.device)))
+
+
 def structured(space: Space, n: int, generator: torch.Generator, cond: Any = None) -> Any:
     """Draw n points that have something to learn: noisy copies of three prototypes, chosen by cond where there is one.
 
     Reals get noise that is correlated between entries; discrete entries are replaced by arbitrary ones, one in four.
     """
     if isinstance(space, Sequence):
-        return space.random(n, generator)
+        x = space.random(n, generator)
+        for t in range(1, space.length):  # three steps in four repeat the one before
+            keep = (torch.rand(n, generator=generator) < 0.75) & (t < x.lengths)
+            x.values[keep, t] = x.values[keep, t - 1]
+        return x
     which = torch.randint(3, (n,), generator=generator)
     if isinstance(cond, Tensor):
         which = cond.reshape(n, -1).double().sum(1).abs().ceil().long() % 3
