@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import inspect
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,7 @@ COMMANDS = [
     "tour",
     "report",
     "results",
+    "parameters",
 ]
 QUICK = 0.5  #: processor seconds within which help and listings answer
 
@@ -57,10 +61,12 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "exact": ["bernoulli", "digits-binary"],
         "table": ["gaussian", folder / "table.csv"],
         "bound": ["vae", "digits-binary"],
+        "rows": ["nade", "digits-binary"],
         "sampler": ["gan", "ring"],
     }
     numbers: dict[str, dict[str, Any]] = {
         "bound": {"latent": 2, "width": 8, "steps": 2, "cond": "label", "validate_every": 2},
+        "rows": {"hidden": 8, "steps": 1},
         "sampler": {"steps": 2, "validate_every": 2},
     }
     for name, (model, data) in tiny.items():
@@ -282,6 +288,12 @@ def test_samples_of_one_class(capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert np.array_equal(drawn, likely.load("bound").sample(3, 7, seed=0))
 
 
+@pytest.mark.parametrize("name", ["x.npz", "X.NPZ", "X.NPY", "그림 1.PNG", "x.csv"])
+def test_endings_are_read_in_either_case(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    ask(capsys, "sample", "exact", "-n", 2, "-o", tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_the_latest_run_is_found(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,6 +351,192 @@ def test_a_folder_that_is_split_is_scored_whole(capsys: pytest.CaptureFixture[st
     assert (record["part"], record["rows"]) == ("all", 6)
     assert np.allclose(sorted(record["nats"]), expected.sort().values, atol=1e-5)
     assert ask(capsys, "score", "exact", "--data", tmp_path / "folder", "--part", "valid")["rows"] == 1
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_score_by_a_way_adds_columns(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "strange.csv"
+    record = ask(capsys, "score", "exact", "--by", "typicality", "--contamination", 0.05, "-o", path)
+    lines = read(path)
+    assert list(lines[0]) == ["row", "nats", "sign", "score", "outlier"]
+    run = likely.load("exact")
+    data = likely.data.load("digits-binary")
+    usual = float(-run.log_prob(data.valid.x).mean())
+    expected = (-run.log_prob(data.test.x) - usual).abs()
+    assert np.allclose([float(line["score"]) for line in lines], expected, atol=1e-4)
+    assert [line["outlier"] == "1" for line in lines] == (expected > record["threshold"]).tolist()
+    assert record["outliers"] == sum(line["outlier"] == "1" for line in lines) == 9  # of 180
+    assert (record["by"], record["unit"], record["threshold_by"]) == ("typicality", "nats", "contamination 0.05")
+
+
+def test_score_without_by_takes_what_the_model_can(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    record = ask(capsys, "score", "exact", "--top", 2)
+    assert (record["by"], record["score"]) == ("nll", [-nats for nats in record["nats"]])
+    record = ask(capsys, "score", "bound", "--contamination", 0.1, "-n", 10, "--k", 2)
+    assert (record["by"], record["outliers"]) == ("bound", 1)
+    record = ask(capsys, "score", "sampler", "--contamination", 0.1, "-o", tmp_path / "scores.csv")
+    assert (record["by"], record["sign"], record["mean_nats"]) == ("critic", "", None)
+    lines = read(tmp_path / "scores.csv")
+    assert {(line["nats"], line["sign"]) for line in lines} == {("", "")}
+    assert len({line["score"] for line in lines}) > 10
+
+
+def test_false_alarms_are_counted_on_validation_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    record = ask(capsys, "score", "exact", "--false-alarms", 0.1)
+    valid = -likely.load("exact").log_prob(likely.data.load("digits-binary").valid.x)
+    assert float((valid > record["threshold"]).double().mean()) <= 0.1
+    assert record["threshold"] in valid.tolist()
+
+
+def test_the_strangest_are_listed_and_pictured(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    record = ask(capsys, "score", "exact", "--top", 3, "-o", tmp_path / "top.csv")
+    nll = -likely.load("exact").log_prob(likely.data.load("digits-binary").test.x)
+    assert record["top"] == nll.argsort(descending=True, stable=True)[:3].tolist()
+    assert [int(line["row"]) for line in read(tmp_path / "top.csv")] == record["top"]
+    ask(capsys, "score", "exact", "--top", 3, "-o", tmp_path / "top.png")
+    with Image.open(tmp_path / "top.png") as image:
+        assert image.size[0] > 3 * 8
+    assert "the 3 strangest of 180 rows" in tell(capsys, "score", "exact", "--top", 3, "-o", tmp_path / "again.png")
+    assert ask(capsys, "score", "exact", "--top", 2)["nats"] == pytest.approx((-nll[record["top"][:2]]).tolist())
+
+
+def test_maps_stand_beside_the_strangest(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    ask(capsys, "score", "exact", "--top", 2, "--contributions", "-o", tmp_path / "maps.png")
+    x = likely.data.load("digits-binary").test.x
+    model = likely.load("exact")
+    first = x[model.log_prob(x).argmin()]
+    p = model.probabilities.gather(-1, first.long()[..., None])[0, ..., 0]
+    expected = (255 * p.log() / p.log().min()).round()
+    with Image.open(tmp_path / "maps.png") as image:
+        scale = image.width // (2 * 8 + 1)  # one datum, a gap, its map
+        pixels = np.asarray(image.convert("L"))[::scale, ::scale][:8]
+    assert np.array_equal(pixels[:, :8], first[0] * 255)
+    assert np.abs(pixels[:, 9:17] - expected.numpy()).max() <= 1
+
+
+def test_contributions_are_named_by_column(capsys: pytest.CaptureFixture[str], desk: Path, tmp_path: Path) -> None:
+    ask(capsys, "score", "table", "--data", desk / "table.csv", "--contributions", "-o", tmp_path / "parts.csv")
+    lines = read(tmp_path / "parts.csv")
+    assert list(lines[0])[4:] == ["from a", "from b", "from c"]
+    assert float(lines[4]["from b"]) == 0  # the cell is empty
+    assert float(lines[5]["from b"]) != 0
+
+
+def test_known_anomalies_give_an_area_with_its_interval(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    np.savez(tmp_path / "noise.npz", x=np.random.default_rng(0).integers(0, 256, (50, 1, 8, 8), dtype=np.uint8))
+    record = ask(capsys, "score", "exact", "--by", "nll", "--against", tmp_path / "noise.npz")
+    area = record["results"][0]
+    assert area["metric"] == "auroc"
+    assert area["value"] > 0.99
+    assert (area["protocol"]["n_anomalies"], area["protocol"]["n_real"]) == (50, 180)
+
+
+def test_a_label_may_name_the_anomalies(capsys: pytest.CaptureFixture[str]) -> None:
+    record = ask(capsys, "score", "exact", "--anomaly", "0")
+    test = likely.data.load("digits-binary").test
+    protocol = record["results"][0]["protocol"]
+    assert (protocol["n_anomalies"], protocol["n_real"]) == (int((test.cond == 0).sum()), int((test.cond != 0).sum()))
+    nll = -likely.load("exact").log_prob(test.x)
+    assert record["results"][0]["value"] == pytest.approx(
+        float((nll[test.cond == 0][:, None] > nll[test.cond != 0]).double().mean())
+    )
+
+
+def test_a_background_run_gives_a_likelihood_ratio(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["score", "bound", "-n", 4, "--by", "likelihood-ratio", "--background", "exact", "-o", "ratio.csv"]
+    record = ask(capsys, *words, "--k", 2)
+    lines = read(Path("ratio.csv"))
+    x = likely.data.load("digits-binary").test.x[:4]
+    expected = likely.load("exact").log_prob(x) - torch.tensor([float(line["nats"]) for line in lines])
+    assert np.allclose([float(line["score"]) for line in lines], expected, atol=1e-4)
+    assert record["by"] == "likelihood-ratio"
+
+
+def drawn(folder: Path, classes: dict[str, list[int]]) -> Path:
+    """Write digits as pictures, black and white, into folders of these names; each list holds rows of the test part."""
+    test = likely.data.load("digits-binary").test
+    for name, rows in classes.items():
+        (folder / name).mkdir(parents=True)
+        for row in rows:
+            Image.fromarray(test.x[row, 0].numpy() * 255).save(folder / name / f"{row}.png")
+    return folder
+
+
+def test_classes_of_another_file_go_by_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    model, test = likely.load("bound"), likely.data.load("digits-binary").test
+    folder = drawn(tmp_path / "some", {"3": [0, 1, 2], "7": [3, 4, 5]})
+    record = ask(capsys, "score", "bound", "--data", folder, "--k", 4)
+    given = torch.tensor([3, 3, 3, 7, 7, 7], dtype=torch.uint8)
+    assert np.allclose(record["nats"], model.iwelbo(test.x[:6], 4, given, seed=0), atol=1e-5)  # type: ignore[attr-defined]
+    ask(capsys, "encode", "bound", "--data", folder, "-o", tmp_path / "z.npz")
+    assert np.load(tmp_path / "z.npz")["cond"].tolist() == given.tolist()
+    drawn(tmp_path / "strange", {"3": [0, 1, 2], "seven": [3, 4, 5]})
+    line = refuse(capsys, 1, "score", "bound", "--data", tmp_path / "strange")
+    assert "'strange' has the label seven, which the run does not know; it knows 0, 1" in line
+    drawn(tmp_path / "alike", {"3": [0, 1, 2]})
+    assert "nothing to condition on" in refuse(capsys, 1, "score", "bound", "--data", tmp_path / "alike")
+
+
+def test_columns_of_another_file_go_by_name(capsys: pytest.CaptureFixture[str], desk: Path, tmp_path: Path) -> None:
+    rows = [line.split(",") for line in (desk / "table.csv").read_text().splitlines()]
+    (tmp_path / "turned.csv").write_text("\n".join(",".join([c, a, b]) for a, b, c in rows))
+    turned = ask(capsys, "score", "table", "--data", tmp_path / "turned.csv")["nats"]
+    assert np.allclose(turned, ask(capsys, "score", "table", "--data", desk / "table.csv")["nats"])
+    (tmp_path / "other.csv").write_text("\n".join(",".join(row) for row in [["a", "b", "d"], *rows[1:]]))
+    line = refuse(capsys, 1, "score", "table", "--data", tmp_path / "other.csv")
+    assert "'other.csv' has the columns a, b, d; the run was fitted on a, b, c" in line
+
+
+def test_levels_of_another_set_must_be_those_of_the_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(640, dtype=np.uint8).reshape(10, 1, 8, 8))
+    ask(capsys, "fit", "bernoulli", "--data", tmp_path / "x.npy", "--out", tmp_path / "run", "--quiet")
+    line = refuse(capsys, 1, "score", tmp_path / "run", "--data", "digits")
+    assert "'digits' has 17 levels and the run was fitted on 256" in line
+    np.save(tmp_path / "dark.npy", np.arange(64, dtype=np.int64).reshape(1, 1, 8, 8) // 9)
+    assert ask(capsys, "score", tmp_path / "run", "--data", tmp_path / "dark.npy")["rows"] == 1
+
+
+def test_captions_are_written_with_their_lengths(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = drawn(tmp_path / "told", {"": list(range(12))})
+    lines = [json.dumps({"file_name": f"{i}.png", "text": "가" * (i + 1)}) for i in range(12)]
+    (folder / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    ask(capsys, "fit", "vae", "--data", folder, "--steps", 1, "--out", tmp_path / "run", "--quiet")
+    ask(capsys, "encode", tmp_path / "run", "--part", "all", "-o", tmp_path / "z.npz")
+    written = np.load(tmp_path / "z.npz")
+    assert written["cond"].shape == (12, 36)
+    assert sorted(written["lengths"]) == [3 * (i + 1) for i in range(12)]
+
+
+def test_pictures_of_mixed_colours_are_brought_to_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for number in range(12):
+        Image.new("L" if number % 2 else "RGB", (4, 4), number).save(tmp_path / f"{number}.png")
+    assert "--colour rgb" in refuse(capsys, 1, "data", tmp_path)
+    for colour, channels in (("grey", 1), ("rgb", 3)):
+        assert ask(capsys, "data", tmp_path, "--colour", colour)["space"]["shape"] == [channels, 4, 4]
+    assert "Did you mean 'grey'" in refuse(capsys, 2, "data", tmp_path, "--colour", "gray")
+    run = tmp_path / "run"
+    done = ask(capsys, "fit", "vae", "--data", tmp_path, "--colour", "grey", "--steps", 1, "--out", run, "--quiet")
+    assert "--colour grey" in done["command"]
+    assert likely.load(run).space.shape == (1, 4, 4)
+
+
+def test_a_column_can_be_the_condition(capsys: pytest.CaptureFixture[str], desk: Path, tmp_path: Path) -> None:
+    (tmp_path / "표.csv").write_text(
+        "키,성별\n" + "".join(f"{i * i % 13}.5,{'남여'[i % 2]}\n" for i in range(40)), encoding="utf-8"
+    )
+    run, words = tmp_path / "run", ("--steps", 1, "--out", tmp_path / "run", "--quiet")
+    ask(capsys, "fit", "vae", "--data", tmp_path / "표.csv", "--cond", "성별", *words)
+    ask(capsys, "sample", run, "--cond", "남", "-n", 2, "-o", tmp_path / "x.csv")
+    assert (tmp_path / "x.csv").read_text(encoding="utf-8").splitlines()[0] == "키"
+    assert ask(capsys, "score", run, "--data", tmp_path / "표.csv")["rows"] == 40
+    words = ("--out", tmp_path / "none", "--quiet")
+    assert "Did you mean '성별'" in refuse(
+        capsys, 2, "fit", "vae", "--data", tmp_path / "표.csv", "--cond", "성벌", *words
+    )
 
 
 def test_complete_fills_in_missing_cells(capsys: pytest.CaptureFixture[str], desk: Path, tmp_path: Path) -> None:
@@ -492,6 +690,13 @@ def test_data_sets(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         ("score exact --data digits-binary --part tset", "Did you mean 'test'?"),
         ("score exact -n 0", "must be 1 or more"),
         ("score exact -o scores.png", "must end in .csv"),
+        ("score exact --by typicalty", "Did you mean 'typicality'?"),
+        ("score exact --by likelihood-ratio", "--background RUN belong together"),
+        ("score exact --background exact", "--background RUN belong together"),
+        ("score exact --contamination 0.1 --false-alarms 0.1", "give either"),
+        ("score exact --top 0", "must be 1 or more"),
+        ("score exact --anomaly eleven", "unknown category 'eleven'"),
+        ("score exact --anomaly 1 --against digits", "give either"),
         ("complete exact -o x.npz", "--known upper-half"),
         ("complete exact --known uper-half -o x.npz", "Did you mean 'upper-half'?"),
         ("complete table --known upper-half -o x.npz", "has no upper-half"),
@@ -514,6 +719,12 @@ def test_misuse_is_named_and_exits_2(words: str, expected: str, capsys: pytest.C
         ("sample latest -o x.npy", "there is no run"),
         ("resume exact", "is finished"),
         ("score sampler", "says nothing about likelihood"),
+        ("score exact --by critic", "it can by: nll, typicality, likelihood-ratio, complexity."),
+        ("score sampler --anomaly 1", "no column of labels"),
+        ("score exact --contamination 0.7", "at most 0.5"),
+        ("score exact --false-alarms 0.0001", "too few"),
+        ("score table --top 2 -o top.png", "not a space of pictures"),
+        ("score bound --contributions", "does not come apart"),
         ("score exact --data missing/file.npz", "no such file"),
         ("score exact --data ring", "'threshold' does not apply"),
         ("score table --data ring", "expected (B, 3)"),
@@ -527,6 +738,18 @@ def test_misuse_is_named_and_exits_2(words: str, expected: str, capsys: pytest.C
         ("fit rbm --data ring", "rbm"),
         ("fit nade --data digits-binary --budget soon", "soon"),
         ("fit bernoulli --data digits --cond label --quiet", "cond"),
+        ("fit vae --data alike.csv --cond label", "one class only (cat); leave out cond, or add data"),
+        ("fit vae --data digits --momentum 2", "momentum must be"),
+        ("fit vae --data digits --epochs nan", "epochs must be"),
+        ("fit vae --data digits --seed 9223372036854775808", "seed must be"),
+        ("fit vae --set latent=two", "latent of model 'vae' must be int, not 'two'"),
+        ("fit vae --set data=3.5 --steps 1", "3.5: no such file"),
+        ("fit vae --set tolerance=x", "has no option 'tolerance'"),
+        ("resume exact --steps 1", "has made 1 steps already"),
+        ("sample exact -o x.npy --seed -1", "seed must be"),
+        ("sample rows -o x.npy --option temperature=hot", "temperature must be float, not 'hot'"),
+        ("sample table -o folder/", "not a space of pictures"),
+        ("sample exact -o table.csv/x.npy", "table.csv"),
         ("data broken.npz", "broken.npz"),
         ("data broken.csv", "broken.csv"),
     ],
@@ -537,9 +760,78 @@ def test_failure_is_one_line_and_exits_1(
     (desk / "table.npy").write_bytes(b"no array")
     (desk / "broken.npz").write_bytes(b"PK\x03\x04 not a zip")
     (desk / "broken.csv").write_text("a,b\n1\n")
+    (desk / "alike.csv").write_text("a,label\n" + "".join(f"{i % 7},cat\n" for i in range(20)))
     before = set(desk.iterdir())
     assert expected in refuse(capsys, 1, *words.split())
     assert set(desk.iterdir()) == before  # nothing half-written
+
+
+def _png(mode: str = "L", size: tuple[int, int] = (8, 8)) -> bytes:
+    stream = io.BytesIO()
+    Image.new(mode, size).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _npz(**arrays: Any) -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    return stream.getvalue()
+
+
+def _zip(content: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", content)
+        archive.writestr("b.png", content)
+    return stream.getvalue()
+
+
+IMAGES = "mnist/train-images-idx3-ubyte.gz"
+HEADER = b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f8', 'fortran_order': False, 'shape': (%d, 4), }".ljust(81) + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        (IMAGES, gzip.compress(bytes(range(256)) * 999)[:-20], "the gzip file is cut off; download it again"),
+        (IMAGES, gzip.compress(b"\x00\x00\x09\x03" + bytes(99)), "not IDX: it begins with 00000903, expected 00000803"),
+        (IMAGES, b"<html>404</html>", "not a gzip file; download it again"),
+        ("pictures/3.png", _png(size=(9, 8)), "3.png is 8 x 9 pixels where most are 8 x 8"),
+        ("pictures/3.png", _png("RGB"), "3.png is rgb where most are grey: give colour='rgb' (--colour rgb)"),
+        ("pictures/3.png", b"hello", "3.png: not a picture"),
+        ("pictures/3.png", _png(size=(99, 99))[:-30], "3.png: damaged picture"),
+        ("empty/notes.txt", b"", "holds no pictures"),
+        ("x.npy", HEADER % 9 + bytes(32), "its header says shape (9, 4) of float64"),
+        ("x.npz", _npz(x=np.array([{}, 1], dtype=object)), "holds Python objects, which are never loaded"),
+        ("x.npz", _npz(x=np.zeros((80, 2**20), dtype=np.uint8)), "look like a bomb"),
+        ("x.zip", _zip(bytes(60 * 2**20)), "too much for its size or this machine"),
+        ("x.zip", _zip(_png())[:-30], "damaged or cut off"),
+        ("x.csv", b"a,b\n" + b"1,2\n3,\n" * 20, "x.csv: there are missing values (NaN) and vae cannot"),
+        ("x.csv", b"a,b\n1,two\n", "column 'b' holds text ('two' in data row 1)"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_data_are_named_in_one_line_and_leave_nothing(
+    name: str,
+    content: bytes,
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "자료 1" / name).parent.mkdir(parents=True)
+    if name.startswith("pictures"):
+        for number in range(3):
+            (tmp_path / "자료 1" / "pictures" / f"{number}.png").write_bytes(_png())
+    (tmp_path / "자료 1" / name).write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    if name == IMAGES:
+        monkeypatch.setenv("LIKELY_DATA", str(tmp_path / "자료 1"))
+    data = "mnist" if name == IMAGES else Path("자료 1", name.split("/")[0])
+    before = sorted(tmp_path.rglob("*"))
+    line = refuse(capsys, 1, "fit", "vae", "--data", data, "--steps", 2)
+    assert expected in line
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_exit_codes_of_the_process(desk: Path) -> None:

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,10 +19,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import likely
-from likely import driver, registry, run
+from likely import driver, registry, run, training
 from likely.core import Model
 from likely.data.parts import Data, Part
 from likely.errors import LikelyError, UnknownName
+from likely.progress import Progress
 from likely.training.optimize import NonFiniteLoss
 
 QUICK = {"steps": 12, "batch": 16, "width": 16, "latent": 2, "quiet": True}
@@ -105,8 +108,9 @@ def test_epochs_become_steps(out: Path) -> None:
 
 
 CHILD = """
-import sys, time, likely
-from likely import training
+import json, sys, time, likely
+from likely import driver, training
+driver.SAVE_EVERY = {save_every}
 inner = training.fit
 def slow(*args, **options):
     for step in inner(*args, **options):
@@ -114,30 +118,32 @@ def slow(*args, **options):
         time.sleep(0.03)
         yield step
 training.fit = slow
-likely.train({model!r}, "digits", steps=40, batch=300, out=sys.argv[1], quiet=True, average=0.9, **{numbers!r})
+likely.train({model!r}, {data!r}, out=sys.argv[1], quiet=True, **json.loads(sys.argv[2]))
 """
+SMALL = {"width": 16, "latent": 2, "steps": 40, "batch": 300, "average": 0.9}  # epochs of 4 batches
+EM = {"components": 8, "passes": 40, "tolerance": -1.0}
 
 
 @pytest.mark.parametrize(
-    ("model", "numbers", "how"),
+    ("model", "data", "options", "how", "save_every"),
     [
-        ("vae", {"width": 16, "latent": 2, "schedule": "cosine"}, signal.SIGTERM),
-        ("gan", {"width": 16, "latent": 2}, signal.SIGINT),
-        ("vae", {"width": 16, "latent": 2}, signal.SIGKILL),
+        ("vae", "digits", SMALL | {"schedule": "cosine"}, signal.SIGTERM, 60),
+        ("gan", "digits", SMALL, signal.SIGINT, 60),
+        ("vae", "digits", SMALL, signal.SIGKILL, 60),
+        ("rbm", "digits-binary", {"hidden": 16, "steps": 40, "batch": 300}, signal.SIGKILL, 0),
+        ("gmm", "ring", EM, signal.SIGTERM, 60),
+        ("gmm", "ring", EM, signal.SIGKILL, 0),
     ],
-    ids=["vae-term", "gan-int", "vae-kill"],
+    ids=["vae-term", "gan-int", "vae-kill-before-a-checkpoint", "rbm-kill", "gmm-term", "gmm-kill"],
 )
 def test_a_killed_process_resumes_to_the_same_bits(
-    model: str, numbers: dict[str, object], how: signal.Signals, tmp_path: Path
+    model: str, data: str, options: dict[str, object], how: signal.Signals, save_every: float, tmp_path: Path
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    code = CHILD.format(model=model, numbers=numbers)
-    subprocess.run(
-        [sys.executable, "-c", code, str(whole)], check=True, env=environment, capture_output=True, timeout=120
-    )
+    code = CHILD.format(model=model, data=data, save_every=save_every)
     child = subprocess.Popen(
-        [sys.executable, "-c", code, str(cut)],
+        [sys.executable, "-c", code, str(cut), json.dumps(options)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -145,20 +151,72 @@ def test_a_killed_process_resumes_to_the_same_bits(
     )
     assert child.stdout is not None
     for line in child.stdout:
-        if line.strip() == "6":  # in the middle of an epoch of 4 batches
+        if line.strip() == "6":  # in the middle of an epoch
             child.send_signal(how)
             break
     _, error = child.communicate(timeout=60)
     assert child.returncode != 0
-    if how != signal.SIGKILL:
+    if how == signal.SIGKILL:
+        assert (cut / "state.safetensors").exists() == (save_every == 0)
+    else:
         assert json.loads((cut / "run.json").read_text())["status"] == "interrupted"
         assert f"likely resume {cut}" in error
-    resumed = "import sys, likely; likely.resume(sys.argv[1], quiet=True)"
-    subprocess.run([sys.executable, "-c", resumed, str(cut)], check=True, env=environment, timeout=120)
+    both = "import json, sys, likely; likely.resume(sys.argv[1], quiet=True); "
+    both += f"likely.train({model!r}, {data!r}, out=sys.argv[2], quiet=True, **json.loads(sys.argv[3]))"
+    words = [sys.executable, "-c", both, str(cut), str(whole), json.dumps(options)]
+    subprocess.run(words, check=True, env=environment, timeout=120)
     assert same(weights(whole), weights(cut))
     assert same(weights(whole, "state"), weights(cut, "state"))
     steps = [row["step"] for row in run.open(cut).log() if "loss" in row]
     assert steps == sorted(set(steps))
+    assert steps[-1] == 40
+
+
+def test_a_signal_at_the_last_update_loses_nothing(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = training.fit
+
+    def signalled(*arguments: Any, **options: Any) -> Iterator[training.Step]:
+        for step in fit(*arguments, **options):
+            os.kill(os.getpid(), signal.SIGTERM)
+            yield step
+
+    monkeypatch.setattr(training, "fit", signalled)
+    with pytest.raises(driver.Interrupted, match="was just finished"):
+        likely.train("bernoulli", "digits", out=out, quiet=True)  # one pass: its first update is its last
+    monkeypatch.undo()
+    likely.train("bernoulli", "digits", out=tmp_path / "whole", quiet=True)
+    assert json.loads((out / "run.json").read_text())["status"] == "finished"
+    assert same(weights(out), weights(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize(
+    ("model", "options"), [("vae", QUICK), ("gmm", {"components": 2, "quiet": True})], ids=["descent", "em"]
+)
+def test_a_run_killed_after_its_last_checkpoint_is_finished_as_it_is(
+    model: str, options: dict[str, Any], out: Path
+) -> None:
+    made = likely.train(model, "digits" if model == "vae" else "ring", out=out, **options)
+    before, state, log = weights(out), weights(out, "state"), made.log()
+    record = json.loads((out / "run.json").read_text())
+    run.write_json(out / "run.json", record | {"status": "running", "steps_done": 0})
+    again = likely.resume(out, quiet=True)
+    assert again.record["status"] == "finished"
+    assert again.record["steps_done"] == record["steps_done"] > 0
+    assert again.record["result"] == record["result"]
+    assert same(before, weights(out))
+    assert same(state, weights(out, "state"))
+    assert again.log() == log
+
+
+def test_runs_that_begin_at_once_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = likely.train("bernoulli", "digits", quiet=True)
+    names = iter([first.folder, run.fresh_folder("bernoulli-digits")])
+    monkeypatch.setattr(run, "fresh_folder", lambda stem: next(names))
+    real, blind = run.check_vacant, iter([lambda folder: None] * 2)  # this process looked before the other wrote
+    monkeypatch.setattr(run, "check_vacant", lambda folder: next(blind, real)(folder))
+    assert likely.train("bernoulli", "digits", quiet=True).folder.name == "bernoulli-digits-2"
+    assert sorted(f.name for f in Path("runs").iterdir()) == ["bernoulli-digits-1", "bernoulli-digits-2"]
 
 
 def test_a_non_finite_loss_keeps_the_last_good_weights(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +245,8 @@ def test_resume_of_a_finished_run_trains_further_only_when_asked(out: Path) -> N
     likely.train("vae", "digits", out=out, **QUICK)
     with pytest.raises(LikelyError, match="finished; give --steps"):
         likely.resume(out)
+    with pytest.raises(LikelyError, match="made 12 steps already"):
+        likely.resume(out, steps=12)
     assert likely.resume(out, steps=20, quiet=True).record["steps_done"] == 20
 
 
@@ -201,6 +261,30 @@ def test_resume_refuses_data_that_changed(tmp_path: Path, out: Path) -> None:
         likely.resume(out, steps=6)
 
 
+def test_resume_finds_data_that_were_moved(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "내 자료"
+    folder.mkdir()
+    (folder / "t.csv").write_text("키,나이\n" + "".join(f"{i % 7},{i * i % 11}\n" for i in range(60)))
+    monkeypatch.chdir(folder)
+    likely.train("realnvp", "t.csv", out=out, steps=3, quiet=True)
+    monkeypatch.chdir(tmp_path)
+    likely.resume(out, steps=4, quiet=True)  # a relative path means the same from elsewhere
+    (folder / "t.csv").rename(tmp_path / "moved.csv")
+    with pytest.raises(LikelyError, match=r"t\.csv: no longer there.*give --data"):
+        likely.resume(out, steps=6)
+    assert likely.resume(out, data="moved.csv", steps=6, quiet=True).record["steps_done"] == 6
+    assert len(run.open(out).data.train) == 48
+    with pytest.raises(LikelyError, match="not those that"):
+        likely.resume(out, data="digits", steps=8)
+
+
+def test_data_given_in_python_cannot_be_loaded_again(out: Path) -> None:
+    part = Part(torch.randn(40, 2, generator=torch.Generator().manual_seed(0)))
+    likely.train("gaussian", Data("mine", "reals", likely.Real((2,)), part, part, part), out=out, quiet=True)
+    with pytest.raises(LikelyError, match="given in Python"):
+        _ = run.open(out).data
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -213,12 +297,29 @@ def test_resume_refuses_data_that_changed(tmp_path: Path, out: Path) -> None:
         ({"precision": "bfloat"}, "Did you mean 'bfloat16'"),
         ({"budget": "soon"}, "90s, 2m or 1h"),
         ({"cond": "lable"}, "Did you mean 'label'"),
-        ({"cond": "caption"}, "have no caption, but a label"),
+        ({"cond": "caption"}, "labels only"),
+        ({"data": likely.data.load("digits"), "cond": "caption"}, "have no caption, but a label"),
+        ({"data": likely.data.load("digits"), "cond": "lable"}, "Did you mean 'label'"),
         ({"passes": 3}, "has no option 'passes'"),
-        ({"batch": 0}, "batch must be"),
+        ({"batch": 0}, "batch must be a whole number, 1 or more"),
+        ({"steps": -1}, "steps must be"),
+        ({"steps": 2.5}, "steps must be a whole number"),
+        ({"epochs": -1}, "epochs must be"),
+        ({"epochs": math.nan}, "epochs must be"),
+        ({"learning_rate": math.inf}, "learning_rate must be"),
+        ({"learning_rate": "fast"}, "learning_rate must be"),
+        ({"momentum": 2.0}, "momentum must be"),
+        ({"average": 1.0}, "average must be"),
+        ({"patience": -1}, "patience must be"),
+        ({"validate_every": -1}, "validate_every must be"),
+        ({"compile": "yes"}, "compile must be"),
+        ({"model": "gmm", "steps": None, "tolerance": "small"}, "tolerance must be"),
+        ({"latent": "two"}, "latent of model 'vae' must be int, not 'two'"),
+        ({"latent": True}, "latent of model 'vae' must be int, not True"),
+        ({"seed": 2**63}, "seed must be"),
         ({"device": "tpu9"}, "device 'tpu9'"),
     ],
-    ids=lambda v: next(iter(v)) if isinstance(v, dict) else "",
+    ids=lambda v: "-".join(v) if isinstance(v, dict) else "",
 )
 def test_what_is_misspelt_is_said_and_nothing_is_left_behind(
     arguments: dict[str, object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -244,6 +345,31 @@ def test_a_model_without_missing_values_refuses_nan(tmp_path: Path, out: Path) -
     with pytest.raises(LikelyError, match="missing"):
         likely.train("realnvp", table, out=out, steps=2, quiet=True)
     likely.train("gaussian", table, out=out, quiet=True)
+    held_out = likely.data.load(table).valid.rows
+    assert held_out is not None
+    lines = [f"{i},{i}" for i in range(100)]
+    lines[int(held_out[0])] = "3,"  # a missing value among the validation rows alone is seen before training too
+    table.write_text("\n".join(["a,b", *lines]))
+    with pytest.raises(LikelyError, match=r"t\.csv: there are missing values"):
+        likely.train("realnvp", table, out=tmp_path / "other", steps=2, quiet=True)
+    assert not (tmp_path / "other").exists()
+
+
+def test_tensorboard_that_is_not_there_is_said_first(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(LikelyError, match="needs the extra"):
+        likely.train("vae", "digits", out=out, tensorboard=True, **QUICK)
+    assert not out.exists()
+
+
+def test_progress_says_what_it_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("gmm on ring", every=0.0) as progress:
+        progress.update(5, 0.25, {"loss": 2.0}, 1000.0, 30.0)
+        progress.update(6, 0.0, {"loss": 1.5}, 1000.0, None)  # passes without an end: no time left to tell
+    assert capsys.readouterr().err.splitlines() == [
+        "gmm on ring:  25 %  step 5  loss 2  1,000 rows/s  30s left",
+        "gmm on ring: step 6  loss 1.5  1,000 rows/s",
+    ]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "missing"])

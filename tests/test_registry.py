@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import os
 import subprocess
@@ -181,6 +182,8 @@ def test_two_models_of_one_name_are_refused(install: Install) -> None:
             "holds no public class",
         ),
         (MODEL.replace("loudness: int = 3", "loudness"), "needs an annotation and a default for 'loudness'"),
+        (MODEL.replace("loudness: int = 3", "loudness: int = 2 + 1"), "a plain value as the default of 'loudness'"),
+        (MODEL.replace("class Base(", "class Base(("), "is not valid Python"),
     ],
 )
 def test_an_incomplete_file_is_named(install: Install, text: str, message: str | None) -> None:
@@ -195,6 +198,12 @@ def test_an_incomplete_file_is_named(install: Install, text: str, message: str |
 def test_a_missing_module_is_named(install: Install) -> None:
     path = install()
     (path / "strange_models" / "uniform_file.py").unlink()
+    with pytest.raises(LikelyError, match=r"'strange_models.uniform_file' cannot be found"):
+        registry.entry("uniform")
+    (path / "strange_models" / "__init__.py").unlink()
+    (path / "strange_models").rename(path / "elsewhere")
+    importlib.invalidate_caches()
+    registry.refresh()
     with pytest.raises(LikelyError, match=r"'strange_models.uniform_file' cannot be found"):
         registry.entry("uniform")
 

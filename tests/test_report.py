@@ -299,6 +299,43 @@ def test_the_sheet_is_what_the_model_decodes_there():
     assert made.sheet.size == (8 * made.side, 8 * made.side)
 
 
+def test_captions_stand_in_no_ones_way():
+    data, told = _digits(), Sequence(step=Finite((), 256), length=3)
+    captions = {name: told.random(len(part), torch.Generator().manual_seed(0)) for name, part in data.parts.items()}
+    x, _ = figures.many(data, 30)
+    parts = {name: Part(part.x, captions[name]) for name, part in data.parts.items()}
+    again, given = figures.many(Data("d", "v", data.space, **parts, cond=told), 30)
+    assert torch.equal(x, again)
+    assert len(given.lengths) == len(x)
+    model = likely.build("vae", data.space, latent=2, seed=1)
+    assert figures.latent_map(model, Data("d", "v", data.space, **parts, cond=told)).side > 0
+
+
+def test_incomplete_rows_have_no_place_on_the_map():
+    x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    x[::3, 1] = math.nan
+    part = Part(x, torch.arange(60))
+    made = figures.latent_map(likely.build("gaussian", Real((3,))), Data("t", "reals", Real((3,)), part, part, part))
+    assert len(made.points) == 120  # the map takes all three parts
+    assert made.points.isfinite().all()
+
+
+@pytest.mark.parametrize(("levels", "abreast"), [(2, 8), (3, 6), (10, 10)])
+def test_each_column_of_samples_is_of_one_class(levels, abreast, monkeypatch):
+    model = likely.build("vae", Binary((1, 4, 4)), Finite((), levels, ordered=False), latent=2, width=8)
+    asked = []
+    monkeypatch.setattr(type(model), "sample", lambda self, n, cond=None, seed=None: asked.append(cond) or cond)
+    _, columns = figures.samples(model)
+    assert columns == abreast
+    assert (asked[0].reshape(-1, columns) == asked[0][:columns]).all()
+    assert set(asked[0].tolist()) == set(range(levels))
+
+
+def test_small_errors_are_not_rounded_away():
+    result = {"value": -3.36, "standard_error": 0.0021, "sign": "=", "protocol": {}}
+    assert tables.nats(result) == "= −3.36 ± 0.002"
+
+
 # Runs -----------------------------------------------------------------------------------------------------------------
 
 

@@ -31,8 +31,8 @@ from likely.run import Run
 #: what the tour trains, each as its preset for these data says: steps, not seconds, so that a slow machine takes longer
 #: and does not learn less
 TOUR = {
-    "digits": ("bernoulli", "gaussian", "gmm", "nade", "realnvp", "vae", "gan", "dcgan", "ddpm"),
-    "digits-binary": ("bernoulli", "nade", "rbm", "vae"),
+    "digits": ("bernoulli", "gaussian", "gmm", "kde", "nade", "realnvp", "vae", "gan", "dcgan", "ddpm"),
+    "digits-binary": ("bernoulli", "table", "markov", "chow_liu", "bernoulli_mixture", "hmm", "rbm", "nade", "vae"),
 }
 #: which of them the tour asks for digits of a class: one that has no likelihood, which would need a table of its own
 TOUR_BY_LABEL = ("dcgan",)
@@ -57,6 +57,7 @@ def compare(
     *,
     view: str | None = None,
     size: int | None = None,
+    colour: str | None = None,
     cond: str | None = None,
     budget: str | float | None = None,
     seeds: Sequence[int] = (0,),
@@ -76,6 +77,7 @@ def compare(
         data: a data set's name, a path to your own, or loaded data.
         view: how values are looked at: bytes, reals, threshold, dynamic or fixed.
         size: resize pictures to this many pixels a side.
+        colour: bring pictures to grey, rgb or rgba.
         cond: condition on the data's "label" or "caption" every model that can be.
         budget: how long each model may train, such as 30s or 2m; None takes what its preset says.
         seeds: every model is trained once from each.
@@ -98,7 +100,7 @@ def compare(
     if not names or not seeds:
         raise LikelyError("nothing to compare: name at least one model and one seed.")
     seconds = None if budget is None else driver.duration(budget)
-    loaded = data if isinstance(data, Data) else datasets.load(data, view=view, size=size)
+    loaded = data if isinstance(data, Data) else datasets.load(data, view=view, size=size, colour=colour)
     plans = []
     for name in names:
         usable, error = _fitting_view(name, loaded)
@@ -108,6 +110,7 @@ def compare(
     words += [] if view is None else ["--view", view]
     words += [] if models is None else ["--models", ",".join(names)]
     words += [] if size is None else ["--size", str(size)]
+    words += [] if colour is None else ["--colour", colour]
     words += [] if cond is None else ["--cond", cond]
     words += [] if budget is None else ["--budget", str(budget)]
     words += [] if tuple(seeds) == (0,) else [f"--seed={seed}" for seed in seeds]
@@ -219,7 +222,7 @@ def _named(data: Data) -> tuple[Any, dict[str, Any]]:
     """Return data as `train` is told of them: by name and view where these say all, as the command line does."""
     source = dict(data.source)
     name = source.pop("name_or_path", None)
-    return (name, source) if name is not None and set(source) <= {"view", "size"} else (data, {})
+    return (name, source) if name is not None and set(source) <= {"view", "size", "colour"} else (data, {})
 
 
 def _slug(name: str) -> str:

@@ -28,7 +28,7 @@ from likely import data as datasets
 from likely import registry, run, training
 from likely.core import Density, Energy, Gradient, Model, Turns, Weighted
 from likely.data.parts import Data, Part
-from likely.errors import LikelyError, unknown
+from likely.errors import DataError, LikelyError, unknown
 from likely.evaluation.two_sample import features, gaussian, kernel_distance, median_distance
 from likely.progress import Progress, clock
 from likely.run import Run
@@ -51,6 +51,7 @@ def train(
     *,
     view: str | None = None,
     size: int | None = None,
+    colour: str | None = None,
     cond: str | None = None,
     preset: str = "auto",
     steps: int | None = None,
@@ -85,7 +86,8 @@ def train(
         data: a data set's name, a path to your own, or loaded data.
         view: how values are looked at: bytes, reals, threshold, dynamic or fixed.
         size: resize pictures to this many pixels a side.
-        cond: condition the model on the data's "label" or "caption".
+        colour: bring pictures to grey, rgb or rgba.
+        cond: condition the model on the data's "label" or "caption", or on a column of your own.
         preset: the model's numbers for a named data set; auto takes the one of these data, none takes none.
         steps: how many updates.
         epochs: how often every row is used, instead of steps.
@@ -128,8 +130,9 @@ def train(
         name: value for name, value in locals().items() if name in FIT_OPTIONS and value is not None
     }
     described = registry.entry(model)
-    loaded = data if isinstance(data, Data) else datasets.load(data, **_given(view=view, size=size))
-    said = _said(loaded) if isinstance(data, Data) else {"name_or_path": str(data), "view": view, "size": size}
+    given = _given(view=view, size=size, colour=colour)
+    loaded = data if isinstance(data, Data) else datasets.load(data, **given, **_given(cond=cond))
+    said = _said(loaded) if isinstance(data, Data) else {"name_or_path": str(data), **given}
     command = _command(model, {**said, "cond": cond, "seed": seed, **asked, **numbers}, preset)
     chosen = _preset(described, preset, loaded)
     if {"steps", "epochs", "budget", "passes"} & set(asked):  # how long: the user's word replaces the preset's
@@ -140,7 +143,16 @@ def train(
     place = _device(device)
     built.to(place)
     control = {k: options.pop(k) for k in ("epochs", "budget", "validate_every", "patience") if k in options}
-    training.check(built, loaded.train, options)
+    for name in ("epochs", "validate_every", "patience"):
+        training.at_least(name, control.get(name, 0), 0, whole=name != "epochs")
+    try:
+        for part in (loaded.train, loaded.valid):
+            if part is loaded.train or len(part):
+                training.check(built, part, options)
+    except DataError as error:
+        raise DataError(f"{loaded.name}: {error}") from None
+    if tensorboard:
+        _summary_writer()
     options = training.options_of(built) | options
     rows = len(loaded.train)
     if "epochs" in control:
@@ -175,28 +187,36 @@ def train(
         "status": "running",
         "tensorboard": tensorboard,
     }
-    folder = Path(out) if out is not None else run.fresh_folder(f"{model}-{_slug(loaded.name)}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise LikelyError(f"'{folder}' exists already; choose another with --out, or continue it: `likely resume`.")
+    stem = f"{model}-{_slug(loaded.name)}"
+    folder = Path(out) if out is not None else run.fresh_folder(stem)
+    run.check_vacant(folder)
     spent = 0.0
     if seconds is not None and "steps" in options:
         began = time.monotonic()
         options["steps"] = _affordable(built, loaded, options, seed, seconds)
         spent = time.monotonic() - began
-    made = run.create(folder, record, built)
+    while True:
+        try:
+            made = run.create(folder, record, built)
+            break
+        except run.Taken:
+            if out is not None:
+                raise
+            folder = run.fresh_folder(stem)  # another process was quicker
     return _go(made, built, loaded, None, spent, quiet)
 
 
-def resume(folder: str | Path, *, steps: int | None = None, quiet: bool = False) -> Run:
+def resume(folder: str | Path, *, data: str | Path | None = None, steps: int | None = None, quiet: bool = False) -> Run:
     """Continue an interrupted run to the same weights, bit for bit, that an uninterrupted run would have reached.
 
     Arguments:
         folder: the run folder.
+        data: where the data lie now, if they were moved.
         steps: train to this many updates in all, instead of the number the run was started with.
         quiet: show no progress.
 
     Raises:
-        LikelyError: the folder is no run, is finished, or the data changed.
+        LikelyError: the folder is no run, is finished or has made that many updates; or the data changed.
     """
     opened = run.open(folder)
     record = opened.record
@@ -205,7 +225,9 @@ def resume(folder: str | Path, *, steps: int | None = None, quiet: bool = False)
         record["fit"][key], record["budget"] = steps, None
     elif record["status"] == "finished":
         raise LikelyError(f"'{opened.folder}' is finished; give --steps to train it further.")
-    model, loaded = run.blank(record), opened.data
+    loaded = opened.data_at(data)
+    record["data"]["source"] = loaded.source
+    model = run.blank(record)
     model.to(_device(record["device"]))
     path = opened.folder / "state.safetensors"
     if not path.exists():  # killed before the first checkpoint: start again
@@ -213,6 +235,8 @@ def resume(folder: str | Path, *, steps: int | None = None, quiet: bool = False)
         return _go(opened, model, loaded, None, 0.0, quiet)
     tensors, metadata = run.read_tensors(path)
     plain, own = json.loads(metadata["state"]), json.loads(metadata["driver"])
+    if steps is not None and steps <= plain["step"]:
+        raise LikelyError(f"'{opened.folder}' has made {plain['step']} steps already; give more than that.")
     model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model/")})
     run.rewrite_log(opened.folder, [row for row in opened.log() if row["step"] <= plain["step"]])
     return _go(opened, model, loaded, (plain, tensors, own), own["seconds"], quiet)
@@ -260,7 +284,7 @@ def _go(
     began, checkpointed = time.monotonic() - spent, time.monotonic()
     window: dict[str, list[float]] = {}
     step: Step | None = None
-    validated = -1
+    validated, rows_before = -1, None
     resume_from = saved[:2] if saved else None
     record["status"] = "running"
     run.write_json(folder / "run.json", record)
@@ -290,7 +314,8 @@ def _go(
 
     def finish(status: str) -> None:
         now = time.monotonic() - began
-        record.update(status=status, minutes=round(now / 60, 3), steps_done=step.index if step else 0)
+        reached = step.index if step else saved[0]["step"] if saved else 0
+        record.update(status=status, minutes=round(now / 60, 3), steps_done=reached)
         record["result"] = {"valid": own["best"], "step": own["best_step"]}
         run.write_json(folder / "run.json", record)
 
@@ -302,8 +327,9 @@ def _go(
                     window.setdefault(name, []).append(value)
                 now = time.monotonic() - began
                 done = max(step.index / total if total else 0.0, now / budget if budget else 0.0)
-                speed = step.data / max(now - spent, 1e-9) if saved is None else 0.0
-                progress.update(step.index, done, step.metrics, speed, now / max(done, 1e-9) - now)
+                rows_before = step.data * (step.index - 1) // step.index if rows_before is None else rows_before
+                speed = (step.data - rows_before) / max(now - spent, 1e-9)
+                progress.update(step.index, done, step.metrics, speed, now / done - now if done else None)
                 out_of_time = budget is not None and now >= budget
                 if step.index % max(1, (total or 100) // 200) == 0 or step.index == 1 or out_of_time:
                     means = {name: sum(values) / len(values) for name, values in window.items()}
@@ -314,12 +340,16 @@ def _go(
                     if record["patience"] and own["waited"] >= record["patience"]:
                         progress.line(f"stopped early: no gain in {own['waited']} validations")
                         break
+                if step.last:  # it is saved once it is validated, so that a state of the last step needs nothing more
+                    continue
                 if asked or time.monotonic() - checkpointed > SAVE_EVERY:
                     checkpoint(step)
                     checkpointed = time.monotonic()
                 if asked:
                     finish("interrupted")
-                    raise Interrupted(f"interrupted at step {step.index}; continue with `likely resume {folder}`")
+                    raise Interrupted(
+                        f"interrupted at step {step.index}; continue with `likely resume {shlex.quote(str(folder))}`"
+                    )
                 if out_of_time:
                     break
             if step is not None:
@@ -337,6 +367,8 @@ def _go(
             raise
     finish("finished")
     progress.line(f"done in {clock(time.monotonic() - began)}: {folder}")
+    if asked:
+        raise Interrupted(f"interrupted; '{folder}' was just finished")
     made.__dict__.pop("model", None)  # the weights to use are the best ones, on disk
     made.__dict__["data"] = data
     return made
@@ -453,17 +485,22 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(kind, before[kind])
 
 
+def _summary_writer() -> Any:
+    """Return the class that writes TensorBoard files."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise LikelyError("--tensorboard needs the extra: pip install 'likely[tensorboard]'.") from None
+    return SummaryWriter
+
+
 @contextmanager
 def _writer(folder: Path, record: dict[str, Any]) -> Iterator[Any]:
     """Yield a function that logs a row: always as a JSON line, for TensorBoard where it was asked for."""
     if not record["tensorboard"]:
         yield lambda row: run.append_log(folder, row)
         return
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise LikelyError("--tensorboard needs the extra: pip install 'likely[tensorboard]'.") from None
-    board = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+    board = _summary_writer()(str(folder / "tensorboard"))
 
     def write(row: dict[str, Any]) -> None:
         run.append_log(folder, row)
@@ -497,12 +534,13 @@ def _preset(described: registry.Entry, preset: str, data: Data) -> dict[str, Any
 
 def _condition(data: Data, cond: str | None) -> Any:
     """Return the space to condition on, or None."""
-    if cond is None:
+    if cond in (None, "none"):
         return None
-    if cond not in ("label", "caption"):
+    own = data.source.get("cond")  # what the data were loaded with may also be a column
+    if cond not in ("label", "caption", own):
         raise unknown("cond", cond, ["label", "caption"])
     has = None if data.cond is None else "caption" if isinstance(data.cond, Sequence) else "label"
-    if has != cond:
+    if has is None or cond not in (has, own):
         raise LikelyError(f"data '{data.name}' have no {cond}{f', but a {has}' if has else ''}; leave out --cond.")
     return data.cond
 
@@ -556,7 +594,7 @@ def _slug(name: str) -> str:
 
 def _said(data: Data) -> dict[str, Any]:
     """Return how loaded data are asked for on the command line."""
-    return {k: v for k, v in data.source.items() if k in ("name_or_path", "view", "size")} or {
+    return {k: v for k, v in data.source.items() if k in ("name_or_path", "view", "size", "colour")} or {
         "name_or_path": data.name
     }
 

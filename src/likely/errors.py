@@ -33,3 +33,23 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return UnknownName(f"unknown {kind} '{name}'.{hint} Known: {', '.join(known) or 'none'}.")
+
+
+PLAIN: dict[str, type | tuple[type, ...]] = {"bool": bool, "float": (float, int), "int": int, "str": str}
+
+
+def check_plain(what: str, value: object, annotation: str) -> None:
+    """Raise unless a value is of the plain type, or one of those, that an annotation names in words.
+
+    Raises:
+        LikelyError: it is not.
+
+    Example:
+        >>> check_plain("steps", 3, "int | None")
+    """
+    kinds = [kind.strip() for kind in annotation.split("|")]
+    if (value is None and "None" in kinds) or not set(kinds) <= {*PLAIN, "None"}:
+        return
+    named = [kind for kind in kinds if kind != "None"]
+    if not any(isinstance(value, PLAIN[kind]) and isinstance(value, bool) == (kind == "bool") for kind in named):
+        raise LikelyError(f"{what} must be {' or '.join(named)}, not {value!r}.")

@@ -51,8 +51,8 @@ class Progress:
         if self.bar is not None:
             self.bar.stop()
 
-    def update(self, step: int, done: float, metrics: dict[str, float], speed: float, left: float) -> None:
-        """Show a step: how much of the whole is done (0 to 1), named numbers, rows a second, seconds left."""
+    def update(self, step: int, done: float, metrics: dict[str, float], speed: float, left: float | None) -> None:
+        """Show a step: how much is done (0 to 1), named numbers, rows a second, seconds left where that is known."""
         if self.quiet:
             return
         now = time.monotonic()
@@ -60,11 +60,11 @@ class Progress:
             return
         self.last = now
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        text = f"step {step}  {numbers}  {speed:,.0f} rows/s  {clock(left)} left"
+        text = f"step {step}  {numbers}  {speed:,.0f} rows/s" + ("" if left is None else f"  {clock(left)} left")
         if self.bar is not None:
             self.bar.update(self.task, completed=done, text=text)
         else:
-            self.line(f"{100 * done:3.0f} %  {text}")
+            self.line(text if left is None else f"{100 * done:3.0f} %  {text}")
 
     def line(self, text: str) -> None:
         """Print a line of its own."""

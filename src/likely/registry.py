@@ -17,7 +17,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from likely.errors import LikelyError, unknown
+from likely.errors import LikelyError, check_plain, unknown
 
 if TYPE_CHECKING:
     from likely.core import Model
@@ -138,6 +138,7 @@ def build(name: str, space: Space, cond: Space | None = None, *, seed: int = 0, 
     Raises:
         UnknownName: the model or a number's name is not known; the message suggests the nearest.
         SpaceError: the model does not take this space.
+        LikelyError: a number is of another type than the builder says, or the model cannot be conditional.
 
     Example:
         >>> import likely
@@ -152,6 +153,9 @@ def build(name: str, space: Space, cond: Space | None = None, *, seed: int = 0, 
     for given in numbers:
         if given not in allowed:
             raise unknown(f"number of model '{name}'", given, allowed)
+    for number in described.numbers:
+        value = numbers.get(number.name, number.default)
+        check_plain(f"{number.name} of model '{name}'", value, number.type)
     if cond is not None and not described.conditional:
         raise LikelyError(f"model '{name}' cannot be conditional; leave out cond.")
     module = importlib.import_module(described.module)
@@ -172,11 +176,17 @@ def _tree(module: str) -> ast.Module:
         path = Path(__file__).parent.joinpath(*module.split(".")[1:])
         origin = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     else:
-        spec = importlib.util.find_spec(module)
+        try:
+            spec = importlib.util.find_spec(module)
+        except ImportError:  # the package that should hold it is missing
+            spec = None
         if spec is None or not spec.origin or not spec.origin.endswith(".py"):
             raise LikelyError(f"the model module '{module}' cannot be found or is not a Python file.")
         origin = Path(spec.origin)
-    return ast.parse(origin.read_text(encoding="utf-8"), filename=str(origin))
+    try:
+        return ast.parse(origin.read_text(encoding="utf-8"), filename=str(origin))
+    except (SyntaxError, ValueError) as error:
+        raise LikelyError(f"the model module '{module}' is not valid Python: {error}.") from None
 
 
 def _abilities(module: str, tree: ast.Module) -> tuple[str, ...]:
@@ -241,7 +251,7 @@ def _constants(tree: ast.Module) -> dict[str, Any]:
         if isinstance(target, ast.Name) and isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
             try:
                 found[target.id] = ast.literal_eval(node.value)
-            except ValueError:
+            except (ValueError, TypeError):
                 continue
     return found
 
@@ -253,14 +263,11 @@ def _numbers(builder: ast.FunctionDef) -> tuple[Number, ...]:
     for argument, default in zip(builder.args.kwonlyargs, builder.args.kw_defaults, strict=True):
         if default is None or argument.annotation is None:
             raise LikelyError(f"`{builder.name}` needs an annotation and a default for '{argument.arg}'.")
-        numbers.append(
-            Number(
-                argument.arg,
-                ast.unparse(argument.annotation),
-                ast.literal_eval(default),
-                texts.get(argument.arg, ""),
-            )
-        )
+        try:
+            value = ast.literal_eval(default)
+        except (ValueError, TypeError):
+            raise LikelyError(f"`{builder.name}` needs a plain value as the default of '{argument.arg}'.") from None
+        numbers.append(Number(argument.arg, ast.unparse(argument.annotation), value, texts.get(argument.arg, "")))
     return tuple(numbers)
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from likely import registry, spaces
 from likely.core import Model
-from likely.errors import LikelyError
+from likely.errors import DataError, LikelyError
 
 if TYPE_CHECKING:
     from likely.data.parts import Data
@@ -51,14 +51,33 @@ class Run:
         """The data the run was fitted on, loaded again from its name or path.
 
         Raises:
-            LikelyError: the data are not what they were when the run was fitted.
+            LikelyError: the data are gone, or are not what they were when the run was fitted.
+        """
+        return self.data_at(None)
+
+    def data_at(self, place: str | Path | None) -> Data:
+        """Return the data the run was fitted on from the place where they lie now; None is where they lay.
+
+        Raises:
+            LikelyError: the data are gone, or are not what they were when the run was fitted.
         """
         from likely import data
 
-        loaded = data.load(**self.record["data"]["source"])
+        source = dict(self.record["data"]["source"])
+        if place is not None:
+            source["name_or_path"] = str(place)
+        elif "name_or_path" not in source:
+            raise LikelyError(f"{self.folder} was fitted on data given in Python, which cannot be loaded again.")
+        elif source["name_or_path"] not in data.names() and not Path(source["name_or_path"]).exists():
+            raise DataError(
+                f"{source['name_or_path']}: no longer there, and {self.folder} was fitted on it; give --data to name "
+                "where it lies now."
+            )
+        loaded = data.load(**source)
         if loaded.fingerprint != self.record["data"]["fingerprint"]:
             raise LikelyError(
-                f"the data '{loaded.name}' changed since {self.folder} was fitted on them; give --data to name others."
+                f"the data '{loaded.name}' are not those that {self.folder} was fitted on, or changed since; give "
+                "--data to name others."
             )
         return loaded
 
@@ -127,14 +146,27 @@ def blank(record: dict[str, Any]) -> Model:
     )
 
 
+class Taken(LikelyError):
+    """Something lies where a run folder is to be made."""
+
+
+def check_vacant(folder: Path) -> None:
+    """Raise unless a run folder can be made there.
+
+    Raises:
+        Taken: there is a file, or a folder that is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Taken(f"'{folder}' exists already; choose another with --out, or continue it: `likely resume`.")
+
+
 def create(folder: Path, record: dict[str, Any], model: Model) -> Run:
     """Make a run folder: complete, with the untrained weights, or not at all.
 
     Raises:
-        LikelyError: the folder exists and is not empty.
+        Taken: there is a file, or a folder that is not empty.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise LikelyError(f"'{folder}' exists already; choose another with --out, or continue it: `likely resume`.")
+    check_vacant(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.parent / f".{folder.name}.{os.getpid()}"
     try:
@@ -142,7 +174,11 @@ def create(folder: Path, record: dict[str, Any], model: Model) -> Run:
         write_tensors(aside / "model.safetensors", model.state_dict())
         write_json(aside / "run.json", record)
         (aside / "log.jsonl").touch()
-        aside.replace(folder)
+        try:
+            aside.replace(folder)
+        except OSError:
+            check_vacant(folder)  # another process was quicker
+            raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Run(folder, record)

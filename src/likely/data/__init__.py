@@ -82,8 +82,8 @@ def load(
         size: own pictures: height and width in pixels, one number for squares. The largest centred part of that aspect
             ratio is kept and resized with antialiasing (Lanczos).
         colour: own pictures: `grey`, `rgb` or `rgba`; None keeps what the files have. Transparency is laid over white.
-        cond: what is given: `label`, `none`, or the name of a column or metadata field; None takes labels where there
-            are any, else captions (the field `text`).
+        cond: what is given: `label`, `caption` (the field `text`), `none`, or the name of a column or metadata field;
+            None takes labels where there are any, else captions.
         weight: own tables and npz files: the column or array that says how much each row counts.
         seed: decides all that is drawn: random splits, toys, the valid and test bits of the dynamic view.
         valid, test: own data: the fractions held out, each 0.1 unless given. With 0 and 0 all rows are in `train`, in

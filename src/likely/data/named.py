@@ -19,7 +19,7 @@ from likely.data.download import PublicFile, obtain
 from likely.data.parts import Data, Part
 from likely.data.rows import Rows, seen, split, split_and_view
 from likely.data.toys import TOYS, load_toy
-from likely.errors import DataError
+from likely.errors import DataError, unknown
 from likely.spaces import Binary, Finite, Space
 
 #: a name that means another data set in one view
@@ -82,8 +82,10 @@ def load_named(
     base, fixed_view = ALIASES.get(name, (name, None))
     if fixed_view and view not in (None, fixed_view):
         raise DataError(f"'{name}' is '{base}' with view '{fixed_view}'; for the view '{view}' load '{base}'.")
-    if cond not in (None, "label", "none"):
+    if cond in ("caption", "text"):
         raise DataError(f"'{base}' has labels only; cond is label or none, not '{cond}'.")
+    if cond not in (None, "label", "none"):
+        raise unknown("cond", cond, ("label", "none"))
     loaders: dict[str, Callable[[int], tuple[dict[str, Part], Space, str]]] = {
         "digits": _digits,
         "mnist": partial(_mnist, "mnist"),

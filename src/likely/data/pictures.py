@@ -148,6 +148,8 @@ def _conditions(
     notes = [layout.note] if layout.note else []
     asked = cond is not None
     known = list(fields[0]) if fields else []
+    if cond == "caption" and cond not in known:
+        cond = "text"
     if cond is None:
         cond = "label" if layout.labels else next((key for key in ("label", "text") if key in known), "none")
     if cond == "none":

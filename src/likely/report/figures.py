@@ -10,12 +10,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from likely.core import Completer, Latent, Model, seeded
+from likely.core import Completer, Latent, Model, _count, _join, _rows, seeded
 from likely.data.parts import Data
 from likely.report.pictures import grid, is_picture
-from likely.spaces import Finite
+from likely.spaces import Finite, Real
 
 SHOWN = 64  #: samples on the wall
+ABREAST = 8  #: samples side by side where classes are so few that each gets several columns
 COLUMNS = 10  #: pictures in a row of reconstructions and completions
 MAPPED = 1000  #: data on the map
 SIDE = 15  #: decoded pictures along one side of the map, at most
@@ -35,17 +36,18 @@ def many(data: Data, n: int) -> tuple[Any, Any]:
         for part in (data.test, data.valid, data.train):
             if left > 0 and len(part):
                 parts.append(part.batch(slice(0, min(left, len(part)))))
-                left -= len(parts[-1][0])
+                left -= _count(parts[-1][0])
     conds = [cond for _, cond in parts]
-    return torch.cat([x for x, _ in parts]), None if conds[0] is None else torch.cat(conds)
+    return _join([x for x, _ in parts]), None if conds[0] is None else _join(conds)
 
 
 def samples(model: Model, n: int = SHOWN, seed: int = 0) -> tuple[Any, int | None]:
-    """Return n samples, and how many classes stand side by side if each column is of one class."""
+    """Return n samples, and how many stand side by side if each column is of one class."""
     space = model.cond_space
     if isinstance(space, Finite) and space.shape == () and 1 < space.levels <= 16:
-        rows = max(1, n // space.levels)
-        return model.sample(rows * space.levels, torch.arange(space.levels).repeat(rows), seed=seed), space.levels
+        columns = torch.arange(space.levels).repeat_interleave(max(1, ABREAST // space.levels))
+        rows = max(1, n // len(columns))
+        return model.sample(rows * len(columns), columns.repeat(rows), seed=seed), len(columns)
     return model.sample(n, seed=seed), None
 
 
@@ -103,6 +105,9 @@ def latent_map(model: Latent, data: Data) -> Map:
     Representations of one or two numbers are shown as they are; of more, their first two principal components.
     """
     x, cond = many(data, MAPPED)
+    if isinstance(data.space, Real):  # what is not known has no place on a map
+        whole = ~x.flatten(1).isnan().any(1)
+        x, cond = x[whole], _rows(cond, whole)
     given = cond if model.cond_space is not None else None
     z = model.encode(x, given)
     shape = z.shape[1:]

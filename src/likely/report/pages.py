@@ -300,7 +300,7 @@ def _curves(exhibits: Sequence[Exhibit]) -> str:
             continue
         statistics = "e_step" in abilities(exhibit.model)
         if max(len(points) for points in series.values()) < 2:
-            content = f'<p class="note">{both(words.CLOSED)}</p>'
+            content = f'<p class="note">{both(words.CLOSED if statistics else words.BRIEF)}</p>'
         else:
             content = charts.lines(series, valid, label=f"learning curves of {exhibit.row.model}")
             names = [both(words.TERMS[name]) if name in words.TERMS else escape(name) for name in series]

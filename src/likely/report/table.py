@@ -139,7 +139,7 @@ def nats(result: Result | None) -> str:
     k = result["protocol"].get("k")
     return (
         f"{sign} {number(result['value'])}"
-        + (f" ± {error:.2f}" if error is not None else "")
+        + (f" ± {error:{'.2f' if error >= 0.005 or error == 0 else '.1g'}}" if error is not None else "")
         + (f" (k = {k})" if k else "")
     )
 

@@ -93,6 +93,7 @@ CURVES_LEAD = Words(
     "학습하면서 각 모델이 줄여 나간 값을 단계별로 그렸고, ○는 검증 데이터에서 잰 값입니다. 번갈아 학습하는 모델은 두 "
     "상대를 모두 그렸습니다. 어느 곡선도 0이 되어서는 안 됩니다.",
 )
+BRIEF = Words("A single step was logged, so there is no curve.", "기록된 단계가 하나뿐이어서 곡선이 없습니다.")
 CLOSED = Words(
     "Closed form: one pass over the data reaches the optimum, so there is no curve.",
     "닫힌 해: 데이터를 한 번 지나면 최적이므로 곡선이 없습니다.",

@@ -7,12 +7,13 @@ for step in likely.fit(model, data.train, steps=2000):
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from likely.core import Gradient, Marginal, Model, Statistics, Turns
 from likely.data.parts import Part
-from likely.errors import LikelyError, unknown
+from likely.errors import DataError, LikelyError, unknown
 from likely.spaces import Real
 from likely.training.gradient import by_gradient
 from likely.training.optimize import OPTIMIZERS, PRECISIONS, SCHEDULES, NonFiniteLoss, has_missing
@@ -41,6 +42,8 @@ NAMED = {
     "precision": PRECISIONS,
 }  #: options that take one of a few names
 AT_LEAST = {"batch": 1, "steps": 0, "passes": 0, "learning_rate": 0, "warmup": 0, "clip": 0, "weight_decay": 0}
+WHOLE = ("batch", "steps", "passes", "warmup")
+BELOW_ONE = ("momentum", "average")
 
 
 def loop_of(model: Model) -> Callable[..., Iterator[Step]]:
@@ -89,6 +92,22 @@ def fit(model: Model, part: Part, **options: Any) -> Iterator[Step]:
     return loop_of(model)(model, part, **options)
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a plain number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def at_least(name: str, value: Any, least: float, *, whole: bool = False) -> None:
+    """Raise one clear line unless an option is a finite number, and not too small.
+
+    Raises:
+        LikelyError: it is not.
+    """
+    fits = is_number(value) and least <= value < math.inf and (isinstance(value, int) or not whole)
+    if not fits:
+        raise LikelyError(f"{name} must be {'a whole number, ' if whole else ''}{least} or more, not {value}.")
+
+
 def check(model: Model, part: Part, options: dict[str, Any]) -> None:
     """Raise one clear line for an option that the model's loop does not take, or a value it cannot use."""
     loop, allowed = loop_of(model), options_of(model)
@@ -103,13 +122,19 @@ def check(model: Model, part: Part, options: dict[str, Any]) -> None:
             raise LikelyError(f"{model._who()} cannot be compiled: its shapes depend on the data; leave out compile.")
         if name in NAMED and value not in NAMED[name]:
             raise unknown(name, str(value), NAMED[name])
-        if name in AT_LEAST and not value >= AT_LEAST[name]:
-            raise LikelyError(f"{name} must be {AT_LEAST[name]} or more, not {value}.")
+        if name in AT_LEAST:
+            at_least(name, value, AT_LEAST[name], whole=name in WHOLE)
+        if name == "tolerance" and not is_number(value):
+            raise LikelyError(f"tolerance must be a number, not {value}.")
+        if name == "compile" and not isinstance(value, bool):
+            raise LikelyError(f"compile must be True or False, not {value}.")
+        if name in BELOW_ONE and not (is_number(value) and 0 <= value < 1):
+            raise LikelyError(f"{name} must be a number from 0 to below 1, not {value}.")
     if len(part) == 0:
-        raise LikelyError("there are no training rows.")
+        raise DataError("there are no training rows.")
     fills = isinstance(model, Statistics) and isinstance(model, Marginal)
     if isinstance(model.space, Real) and not fills and has_missing(part):
-        raise LikelyError(
-            f"the training rows have missing values (NaN) and {model._who()} cannot be fitted with them; remove "
-            "those rows or take a model of `likely models --can log_marginal`."
+        raise DataError(
+            f"there are missing values (NaN) and {model._who()} cannot be fitted with them; remove those "
+            "rows or take a model of `likely models --can log_marginal`."
         )

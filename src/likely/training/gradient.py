@@ -94,4 +94,4 @@ def by_gradient(
         if state.average is not None:
             state.average.update(model, index)
         state.step = index + 1
-        yield Step(state.step, metrics, state, model, (index + 1) * order.batch)
+        yield Step(state.step, metrics, state, model, (index + 1) * order.batch, state.step == steps)

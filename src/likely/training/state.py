@@ -107,6 +107,7 @@ class Step:
         metrics: name -> number; "loss" is always there; the players' terms are "generator/loss" and so on.
         state: what a resumed run needs.
         data: how many rows were used so far.
+        last: whether no update follows.
     """
 
     index: int
@@ -114,3 +115,4 @@ class Step:
     state: State
     model: Model
     data: int = 0
+    last: bool = False

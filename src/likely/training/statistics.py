@@ -50,8 +50,10 @@ def by_statistics(
         state.restore(*resume)
     once = model.closed_form and not has_missing(part)
     passes = passes or (1 if once else 100)
-    before = state.extra.get("log_likelihood", -math.inf)
+    before, gain = state.extra.get("log_likelihood", -math.inf), state.extra.get("gain", math.inf)
     for index in range(state.step, passes):
+        if gain < tolerance:
+            return
         total: dict[str, Tensor] = {}
         with on_stream(seed, UPDATE, index), torch.no_grad():
             for rows in batches(len(part), batch):
@@ -63,8 +65,7 @@ def by_statistics(
             if math.isnan(now) or now == math.inf:
                 raise NonFiniteLoss(f"the log-likelihood became {now} at pass {index + 1}; are two columns identical?")
             model.m_step(total)
-        state.step, state.extra = index + 1, {"log_likelihood": now}
-        yield Step(state.step, {"loss": -now}, state, model, (index + 1) * len(part))
-        if now - before < tolerance and index > 0:
-            return
-        before = now
+        gain, before = now - before if index > 0 else math.inf, now
+        state.step, state.extra = index + 1, {"log_likelihood": now, "gain": gain}
+        last = gain < tolerance or state.step == passes
+        yield Step(state.step, {"loss": -now}, state, model, (index + 1) * len(part), last)

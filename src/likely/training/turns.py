@@ -76,4 +76,4 @@ def by_turns(
         if state.average is not None:
             state.average.update(model, index)
         state.step = index + 1
-        yield Step(state.step, metrics, state, model, (index + 1) * order.batch * len(turns))
+        yield Step(state.step, metrics, state, model, (index + 1) * order.batch * len(turns), state.step == steps)
