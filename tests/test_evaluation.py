@@ -299,7 +299,7 @@ def test_evaluate_takes_a_run():
     assert evaluation.evaluate(Run, n=50) == evaluation.evaluate(Run.model, Run.data, n=50)
     with pytest.raises(LikelyError, match="give the data"):
         evaluation.evaluate(Run.model)
-    with pytest.raises(LikelyError, match="not held out"):
+    with pytest.raises(LikelyError, match=r"unknown held-out part .* Known: test, valid"):
         evaluation.evaluate(Run, part="train")
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from likely import extractors
 from likely.core import Model, seeded
-from likely.errors import LikelyError
+from likely.errors import LikelyError, unknown
 from likely.evaluation.by_features import feature_distances
 from likely.evaluation.classifier import Recogniser
 from likely.evaluation.likelihood import likelihood
@@ -52,7 +52,8 @@ def evaluate(
         data without labels no classifier), except for the likelihood, whose empty sign is itself the statement.
 
     Raises:
-        LikelyError: there are no data, the part does not exist, or a score is not a number.
+        UnknownName: the part is neither test nor valid, or there is no such extractor.
+        LikelyError: there are no data, or a score is not a number.
         SpaceError: the data are not of the model's space.
     """
     run, model = (None, model) if isinstance(model, Model) else (model, model.model)
@@ -60,7 +61,7 @@ def evaluate(
     if data is None:
         raise LikelyError("give the data to evaluate on: `evaluate(model, data)`.")
     if part not in ("test", "valid"):
-        raise LikelyError(f"part '{part}' is not held out; take test or valid.")
+        raise unknown("held-out part", part, ("test", "valid"))
     held: Part = getattr(data, part)
     results = [likelihood(model, held, k=k, rows=rows, seed=seed, split=part)]
     if isinstance(model.space, Sequence):

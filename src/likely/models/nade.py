@@ -143,7 +143,7 @@ def build(
     Arguments:
         hidden: how many hidden units
         activation: relu (faster to train) or sigmoid (the paper's)
-        order: in which order entries are visited: raster, reverse, snake or random
+        order: in which order entries are visited: raster, reverse, snake, zigzag, spiral, hilbert or random
         order_seed: decides the random order
     """
     accept(space, Binary, Finite, model="nade")
