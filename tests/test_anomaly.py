@@ -384,13 +384,13 @@ def test_intervals_of_precision_and_false_alarms_cover():
 def test_perfect_detection_still_has_an_interval():
     results = detection(torch.arange(20.0), torch.arange(20) >= 10)
     area = results[0]
-    low, high = area["protocol"]["interval"]
+    low, high = area["interval"]
     assert (area["value"], high) == (1, 1)
     assert 0.7 < low < 0.9
-    low, high = results[1]["protocol"]["interval"]
+    low, high = results[1]["interval"]
     assert (results[1]["value"], high) == (1, 1)
     assert low == pytest.approx(0.025 ** (1 / 10))  # ten of ten, by Clopper and Pearson
-    low, high = results[2]["protocol"]["interval"]
+    low, high = results[2]["interval"]
     assert results[2]["value"] == low == 0
     assert high > 0.9  # ten anomalies: the next may well lie among the usual rows
     assert json.loads(json.dumps(results)) == results
@@ -404,7 +404,7 @@ def test_bootstrap_intervals_hold_the_estimate_and_follow_the_seed():
     strange = torch.arange(200) < 30
     first = detection(scores + strange, strange, by="nll", seed=1)
     for result in first:
-        low, high = result["protocol"]["interval"]
+        low, high = result["interval"]
         assert low <= result["value"] <= high
         assert result["protocol"]["n_anomalies"] == 30
         assert result["protocol"]["n_real"] == 170

@@ -60,7 +60,7 @@ def test_evaluate_takes_a_name(digits: likely.data.Data) -> None:
     for _ in likely.fit(model, digits.train, passes=2):
         pass
     results = evaluate(model, digits, k=2, n=100, rows=50, features="pca")
-    assert {"log_likelihood", "frechet", "vendi"} <= {r["metric"] for r in results}
+    assert {"nll", "frechet", "vendi"} <= {r["metric"] for r in results}
     assert "inception_score" not in {r["metric"] for r in results}  # principal components do not classify
     with pytest.raises(UnknownName, match="Did you mean 'mnist-cnn'"):
         evaluate(model, digits, k=2, n=100, rows=50, features="mnist-cn")

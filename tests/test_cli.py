@@ -586,8 +586,8 @@ def test_evaluate_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     record = ask(capsys, "evaluate", "exact", "-n", 40)
     first = record["results"][0]
     expected = likely.load("exact").log_prob(likely.data.load("digits-binary").test.x).mean()
-    assert (first["metric"], first["sign"], first["unit"]) == ("log_likelihood", "=", "nats")
-    assert first["value"] == pytest.approx(float(expected))
+    assert (first["metric"], first["sign"], first["unit"]) == ("nll", "=", "nats")
+    assert first["value"] == pytest.approx(-float(expected))
     text = table(record["results"])
     assert f"= {float(expected):.5g} ± " in text
     assert "bits/dim" in text

@@ -146,7 +146,7 @@ def test_every_class_counts_the_same():
     result = condition_accuracy(torch.zeros(5, 1), asked, lambda x: seen)
     assert result["value"] == pytest.approx(0.375)
     assert result["protocol"]["per_class"] == {"0": 0.75, "1": 0.0}
-    assert result["standard_error"] == pytest.approx(math.sqrt(0.75 * 0.25 / 4) / 2)
+    assert result["protocol"]["standard_error"] == pytest.approx(math.sqrt(0.75 * 0.25 / 4) / 2)
     with pytest.raises(LikelyError, match="at least one"):
         condition_accuracy(torch.zeros(0, 1), [], lambda x: x[:, 0])
 
@@ -158,10 +158,10 @@ def test_distances_are_taken_within_each_condition():
     fake = torch.randn(200, 2, generator=random) + 6.0 * labels[:, None]
     right, swapped = (within_condition(real, labels, fake, asked) for asked in (labels, 1 - labels))
     assert right["value"] == pytest.approx(np.mean([mmd(real[labels == c], fake[labels == c]).value for c in (0, 1)]))
-    assert abs(right["value"]) < 4 * right["standard_error"] < swapped["value"]
+    assert abs(right["value"]) < 4 * right["protocol"]["standard_error"] < swapped["value"]
     # over everything the two are the same set
     assert mmd(real, fake).value == pytest.approx(mmd(real, fake.flip(0)).value)
-    assert right["metric"] == "kernel_distance_within"
+    assert right["metric"] == "mmd_within"
     with pytest.raises(LikelyError, match="condition 1 has 100 real and 0"):
         within_condition(real, labels, fake, torch.zeros(200))
 
@@ -187,7 +187,7 @@ def test_a_model_that_ignores_its_condition_is_seen():
     good, deaf = (conditional(Obedient(listens), data, classify, n=60) for listens in (True, False))
     assert good[0]["value"] == pytest.approx(good[0]["protocol"]["floor"], abs=0.02)
     assert deaf[0]["value"] == pytest.approx(1 / 3, abs=0.1)
-    assert abs(good[1]["value"]) < 4 * good[1]["standard_error"]
+    assert abs(good[1]["value"]) < 4 * good[1]["protocol"]["standard_error"]
     assert deaf[1]["value"] > 0.3
     assert json.loads(json.dumps([*good, *deaf])) == [*good, *deaf]
     with pytest.raises(LikelyError, match="--cond label"):

@@ -150,14 +150,14 @@ def test_a_copycat_that_a_distance_loves_is_caught():
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
     copycat, honest = data.train.x[order[:n]], data.valid.x
     loved = sample_distances(data.space, data.test.x, copycat, training=data.train.x[order[n : 2 * n]])[0]
-    assert loved["value"] < loved["protocol"]["floor"] + 3 * loved["standard_error"]
+    assert loved["value"] < loved["protocol"]["floor"] + 3 * loved["protocol"]["standard_error"]
     caught = {r["metric"]: r for r in memorisation(data.space, data.train.x, data.test.x, copycat)}
     fine = {r["metric"]: r for r in memorisation(data.space, data.train.x, data.test.x, honest)}
     assert caught["data_copying"]["value"] < -10
     assert caught["data_copying"]["protocol"]["p_copying"] < 1e-9
     assert caught["authenticity"]["value"] == 0
     assert caught["copies"]["value"] == 1
-    assert abs(fine["data_copying"]["value"]) < 3 * fine["data_copying"]["standard_error"]
+    assert abs(fine["data_copying"]["value"]) < 3 * fine["data_copying"]["protocol"]["standard_error"]
     floor = fine["authenticity"]["protocol"]["floor"]
     assert fine["authenticity"]["value"] == pytest.approx(floor, abs=0.12)
     assert fine["copies"]["value"] == fine["copies"]["protocol"]["floor"] == 0

@@ -17,6 +17,7 @@ import likely
 from likely import driver, report
 from likely.data.parts import Data, Part
 from likely.errors import LikelyError
+from likely.evaluation import results
 from likely.report import charts, figures, pictures, words
 from likely.report import table as tables
 from likely.report.pages import Exhibit, curves, page
@@ -119,14 +120,10 @@ def test_histograms_hold_every_value():
 
 
 def _result(value, sign="=", error=0.5, **protocol):
-    return {
-        "metric": "log_likelihood",
-        "value": value,
-        "standard_error": error,
-        "unit": "nats",
-        "sign": sign,
-        "protocol": {"k": None, "bits_per_dim": None, "uniform": None, **protocol},
-    }
+    """A negative log-likelihood, told as the log-likelihood that the tables show."""
+    told = {"k": None, "bits_per_dim": None, "uniform": None, **protocol}
+    nll = None if value is None else -value
+    return results.result("nll", nll, error, unit="nats", sign=sign.replace(">=", "<="), **told)
 
 
 def _table(*rows):
@@ -332,7 +329,7 @@ def test_each_column_of_samples_is_of_one_class(levels, abreast, monkeypatch):
 
 
 def test_small_errors_are_not_rounded_away():
-    result = {"value": -3.36, "standard_error": 0.0021, "sign": "=", "protocol": {}}
+    result = results.result("nll", 3.36, 0.0021, sign="=")
     assert tables.nats(result) == "= −3.36 ± 0.002"
 
 
@@ -353,7 +350,7 @@ def test_run_page_and_results(run, monkeypatch):
     monkeypatch.setattr("likely.report.measuring.evaluate", None)  # measured once, it must not be measured again
     text = report.results_markdown([run.folder.parent], n=50)
     value = kept["results"][0]["value"]
-    assert f"= −{-value:.2f}" in text
+    assert f"= −{value:.2f}" in text
     assert "= −88.33" in text
     assert "[memory]" in text
     assert run.record["command"] in text

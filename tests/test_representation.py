@@ -79,7 +79,7 @@ def test_a_representation_that_loses_the_label_is_at_chance():
     noise[:, 0] = torch.randn(600, generator=torch.Generator().manual_seed(1))
     lost = representation(Keeps(1), labelled(noise))
     for result in lost:
-        assert result["value"] == pytest.approx(1 / 3, abs=4 * result["standard_error"])
+        assert result["value"] == pytest.approx(1 / 3, abs=4 * result["protocol"]["standard_error"])
         assert result["protocol"]["floor"] > 0.7
         assert result["protocol"]["chance"] == pytest.approx(1 / 3, abs=0.01)
     assert [one["metric"] for one in lost] == ["linear_probe", "neighbour_accuracy"]

@@ -206,5 +206,5 @@ def _told_apart(
 
 
 def _short(result: Result) -> str:
-    low, high = result["protocol"]["interval"]
+    low, high = result["interval"]
     return f"{result['metric']} {result['value']:.4f} [{low:.4f}, {high:.4f}]"

@@ -210,18 +210,22 @@ def table(results: list[Result]) -> str:
     """Return measurements as aligned columns: what, value with sign and error, unit, and what to hold it against."""
     rows = []
     for result in results:
-        value, error, protocol = result["value"], result["standard_error"], result["protocol"]
-        number = "not available" if value is None else f"{result['sign']} {value:.5g}"
+        name, value, sign, protocol = result["metric"], result["value"], result["sign"], result["protocol"]
+        uniform = protocol.get("uniform")
+        if name == "nll":  # people read log-likelihoods: an upper bound on one is a lower bound on the other
+            name, sign = "log-likelihood", sign.replace("<=", ">=")
+            value, uniform = (None if one is None else -one for one in (value, uniform))
+        number, error = "not available" if value is None else f"{sign} {value:.5g}", protocol["standard_error"]
         beside = {
             "bits/dim": protocol.get("bits_per_dim"),
             "k": protocol.get("k"),
-            "uniform law": protocol.get("uniform"),
+            "uniform law": uniform,
             "real data": protocol.get("floor"),
             "classes covered": protocol.get("covered"),
             "rows": protocol.get("n_real"),
         }
         notes = ", ".join(f"{what} {_short(one)}" for what, one in beside.items() if one is not None)
-        rows.append((result["metric"], number + ("" if error is None else f" ± {error:.2g}"), result["unit"], notes))
+        rows.append((name, number + ("" if error is None else f" ± {error:.2g}"), result["unit"], notes))
     return columns(rows, ("measure", "value", "unit", "beside"))
 
 

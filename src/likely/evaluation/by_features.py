@@ -18,7 +18,7 @@ from likely.evaluation.frechet import frechet_distance, frechet_error
 from likely.evaluation.inception_score import inception_score
 from likely.evaluation.kid import kernel_inception_distance
 from likely.evaluation.manifold import manifold
-from likely.evaluation.results import Result
+from likely.evaluation.results import Result, result
 from likely.evaluation.sliced import sliced_wasserstein
 from likely.evaluation.vendi import vendi_score
 from likely.extractors import Extractor
@@ -103,7 +103,7 @@ def feature_distances(
         )
     x, y = extractor(real, space), extractor(fake, space)
     base = None if training is None else extractor(training, space)
-    protocol = {
+    protocol: dict[str, Any] = {
         "n_real": len(x),
         "n_generated": len(y),
         "split": split,
@@ -116,22 +116,16 @@ def feature_distances(
     for measure in METRICS.values():
         floors = {} if base is None else measure(x, base, seed)
         for metric, (value, error) in measure(x, y, seed).items():
-            own = {"k": NEIGHBOURS} if measure is _manifold else {}
+            own: dict[str, Any] = {"k": NEIGHBOURS} if measure is _manifold else {}
             floor, floor_error = floors.get(metric, (None, None))
             noted = {**protocol, **own, "floor": floor, "floor_standard_error": floor_error}
             unit = UNITS.get(metric, "")
-            results.append(
-                Result(metric=metric, value=value, standard_error=error, unit=unit, sign="~", protocol=noted)
-            )
+            results.append(result(metric, value, error, unit=unit, **noted))
     if extractor.classes is not None and min(len(x), len(y)) >= SPLITS:
         mine = inception_score(extractor.logits(fake, space), splits=SPLITS, seed=seed)
         own_score = inception_score(extractor.logits(real, space), splits=SPLITS, seed=seed)
         noted = {**protocol, "splits": SPLITS, "floor": own_score.value, "floor_standard_error": own_score.error}
-        results.append(
-            Result(
-                metric="inception_score", value=mine.value, standard_error=mine.error, unit="", sign="~", protocol=noted
-            )
-        )
+        results.append(result("inception_score", mine.value, mine.error, **noted))
     return results
 
 
@@ -141,8 +135,8 @@ def comparable(a: Result, b: Result) -> str:
     Metric, features, sizes, split and settings must agree; the model, its seed and its numbers may differ.
 
     Example:
-        >>> one = Result(metric="kid", value=0.1, standard_error=None, unit="", sign="~", protocol={"n_real": 100})
-        >>> comparable(one, {**one, "protocol": {"n_real": 50}})
+        >>> one = result("kid", 0.1, n_real=100)
+        >>> comparable(one, result("kid", 0.1, n_real=50))
         'n_real is 100 in one and 50 in the other'
     """
     if a["metric"] != b["metric"]:

@@ -24,7 +24,7 @@ from torch import Tensor
 from likely.core import Model, seeded
 from likely.errors import LikelyError
 from likely.evaluation.diversity import Classifier, labels_of
-from likely.evaluation.results import Result
+from likely.evaluation.results import Result, result
 from likely.evaluation.two_sample import Distance, features, mmd
 from likely.spaces import Finite
 
@@ -59,19 +59,16 @@ def condition_accuracy(
     """
     value, error, per_class = _accuracy(labels_of(classify, samples), torch.as_tensor(asked).long())
     floor = None if real is None else _accuracy(labels_of(classify, real), torch.as_tensor(real_labels).long())[0]
-    return Result(
-        metric="condition_accuracy",
-        value=value,
-        standard_error=error,
+    return result(
+        "condition_accuracy",
+        value,
+        error,
         unit="share",
-        sign="~",
-        protocol={
-            "n_real": None if real is None else len(real),
-            "n_generated": len(samples),
-            "seed": seed,
-            "per_class": per_class,
-            "floor": floor,
-        },
+        n_real=None if real is None else len(real),
+        n_generated=len(samples),
+        seed=seed,
+        per_class=per_class,
+        floor=floor,
     )
 
 
@@ -84,7 +81,7 @@ def within_condition(
     training: Tensor | None = None,
     training_labels: Any = None,
     measure: Measure = mmd,
-    metric: str = "kernel_distance",
+    metric: str = "mmd",
     seed: int | None = None,
     split: str = "test",
 ) -> Result:
@@ -117,20 +114,16 @@ def within_condition(
             same = torch.as_tensor(training_labels).long() == label
             floors.append(measure(first, training[same][: len(second)]).value)
     known = [error for error in errors if error is not None]
-    return Result(
-        metric=f"{metric}_within",
-        value=sum(each.values()) / len(each),
-        standard_error=math.hypot(*known) / len(each) if len(known) == len(each) else None,
-        unit="",
-        sign="~",
-        protocol={
-            "n_real": len(real),
-            "n_generated": len(fake),
-            "split": split,
-            "seed": seed,
-            "per_class": each,
-            "floor": sum(floors) / len(floors) if floors else None,
-        },
+    return result(
+        f"{metric}_within",
+        sum(each.values()) / len(each),
+        math.hypot(*known) / len(each) if len(known) == len(each) else None,
+        n_real=len(real),
+        n_generated=len(fake),
+        split=split,
+        seed=seed,
+        per_class=each,
+        floor=sum(floors) / len(floors) if floors else None,
     )
 
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from likely.errors import LikelyError
-from likely.evaluation.results import Result
+from likely.evaluation.results import Result, result
 
 FOUND = 0.95  #: the share of the anomalies that FPR95 asks to be found
 REPLICATES = 1000  #: of the bootstrap
@@ -123,21 +123,12 @@ def detection(
             "split": split,
             "seed": seed,
             "by": by,
-            "interval": list(interval),
             "interval_method": method,
             "level": level,
             "chance": chance,
         }
-        results.append(
-            Result(
-                metric=metric,
-                value=float(value),
-                standard_error=float(error),
-                unit="share",
-                sign="~",
-                protocol=protocol,
-            )
-        )
+        low, high = map(float, interval)
+        results.append(result(metric, float(value), float(error), unit="share", interval=(low, high), **protocol))
     return results
 
 

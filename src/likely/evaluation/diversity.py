@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from likely.errors import LikelyError
-from likely.evaluation.results import Result
+from likely.evaluation.results import Result, result, result_of_share
 from likely.evaluation.two_sample import features
 from likely.spaces import Space, batches
 
@@ -110,14 +110,10 @@ def mode_coverage(labels: Any, modes: int, *, expected: Any = None, seed: int | 
     }
     likely_hit = float((1 - (1 - q) ** n).sum())
     least = (int((q > 0).sum()) - 1) / (2 * n) if n else None
-    rows: list[tuple[str, float | None, float | None, str, str, float | None]] = [
-        ("modes", float((counts > 0).sum()), None, "modes", "=", likely_hit),
-        ("mode_kl", kl, None, "nats", "" if kl is None else "~", least),
-        ("recognised", share, math.sqrt(share * (1 - share) / len(labels)), "share", "~", None),
-    ]
     return [
-        Result(metric=m, value=v, standard_error=e, unit=u, sign=s, protocol=protocol | {"floor": floor})
-        for m, v, e, u, s, floor in rows
+        result("modes", float((counts > 0).sum()), unit="modes", sign="=", **protocol, floor=likely_hit),
+        result("mode_kl", kl, unit="nats", sign="" if kl is None else "~", **protocol, floor=least),
+        result_of_share("recognised", share, len(labels), **protocol, floor=None),
     ]
 
 
@@ -184,22 +180,19 @@ def intra_class_diversity(
         errors.append(math.hypot(error_a / b, a * error_b / b**2))  # the error of a ratio, to first order
     if not ratios:
         raise LikelyError("no class has two samples and two different real rows: its variety cannot be judged.")
-    return Result(
-        metric="intra_class_diversity",
-        value=sum(ratios.values()) / len(ratios),
-        standard_error=math.hypot(*errors) / len(errors),
+    return result(
+        "intra_class_diversity",
+        sum(ratios.values()) / len(ratios),
+        math.hypot(*errors) / len(errors),
         unit="ratio",
-        sign="~",
-        protocol={
-            "n_real": len(held),
-            "n_generated": len(made),
-            "split": split,
-            "seed": seed,
-            "features": "the data themselves",
-            "per_class": {str(label): ratio for label, ratio in ratios.items()},
-            "skipped": skipped,
-            "floor": 1.0,
-        },
+        n_real=len(held),
+        n_generated=len(made),
+        split=split,
+        seed=seed,
+        features="the data themselves",
+        per_class={str(label): ratio for label, ratio in ratios.items()},
+        skipped=skipped,
+        floor=1.0,
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from likely.core import Bounded, Density, Energy, Estimate, Model, Weighted, seeded
 from likely.errors import LikelyError
-from likely.evaluation.results import Result, mean_and_error
+from likely.evaluation.results import Result, mean_and_error, result
 from likely.spaces import Binary, Finite, Space
 
 if TYPE_CHECKING:
@@ -107,10 +107,11 @@ def uniform(space: Space) -> float | None:
 def likelihood(
     model: Model, part: Part, *, k: int = 64, rows: int | None = None, seed: int = 0, split: str = "test"
 ) -> Result:
-    """Return the mean score of a part in nats per datum, signed `=`, `>=` (with k), `~` or "" by the model's abilities.
+    """Return the mean negative log-likelihood of a part, nats per datum, signed by the model's abilities.
 
-    The standard error is over the data; where log Z was estimated, its error is added in quadrature. The protocol also
-    holds the same number in bits per dimension and the uniform law's score (both None unless the space is discrete).
+    "=" is exact; "<=" an upper bound, from a lower bound on log p(x) (with k); "~" an estimate; "" has no value. The
+    standard error is over the data; where log Z was estimated, its error is added in quadrature. The protocol also
+    holds the same number in bits per dimension and the uniform law's (both None unless the space is discrete).
 
     Arguments:
         model: any model; one without a likelihood gives the value None and the sign "".
@@ -127,17 +128,18 @@ def likelihood(
     sign = sign_of(model)
     part = part if rows is None else part.head(rows)
     baseline = uniform(model.space)
+    shown = sign.replace(">=", "<=")
     protocol: dict[str, Any] = {
         "n_real": len(part),
         "split": split,
         "seed": seed,
         "k": k if isinstance(model, Weighted) and sign == ">=" else None,
         "bits_per_dim": None,
-        "uniform": baseline,
+        "uniform": None if baseline is None else -baseline,
         "uniform_bits_per_dim": None if baseline is None else bits_per_dim(baseline, model.space),
     }
     if not sign:
-        return Result(metric="log_likelihood", value=None, standard_error=None, unit="nats", sign="", protocol=protocol)
+        return result("nll", None, unit="nats", sign="", **protocol)
     with seeded(seed):
         x, cond = part.batch(slice(0, len(part)))
     nats, sign, shared = _scores(model, x, None if model.cond_space is None else cond, k, seed)
@@ -147,4 +149,4 @@ def likelihood(
     protocol["bits_per_dim"] = bits_per_dim(value, model.space)
     if sign == "~":
         protocol["log_partition_error"] = shared
-    return Result(metric="log_likelihood", value=value, standard_error=error, unit="nats", sign=sign, protocol=protocol)
+    return result("nll", -value, error, unit="nats", sign=shown, **protocol)

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from likely.core import seeded
 from likely.errors import LikelyError
-from likely.evaluation.results import Result
+from likely.evaluation.results import Result, result, result_of_share
 from likely.evaluation.two_sample import features
 from likely.parts.kmeans import lloyd, plus_plus, squared_distances
 from likely.spaces import Space, batches
@@ -214,33 +214,14 @@ def memorisation(
         "features": "the data themselves",
     }
     p = NormalDist().cdf(copying.value / copying.error)
-    cells_seen = {"cells": cells, "cells_counted": len(copying.z), "z": copying.z, "p_copying": p, "floor": 0.0}
-    results = [
-        Result(
-            metric="data_copying",
-            value=copying.value,
-            standard_error=copying.error,
-            unit="",
-            sign="~",
-            protocol=protocol | cells_seen,
-        )
-    ]
+    cells_seen: dict[str, Any] = {"cells": cells, "cells_counted": len(copying.z), "z": copying.z, "p_copying": p, "floor": 0.0}
+    results = [result("data_copying", copying.value, copying.error, **protocol, **cells_seen)]
     for metric, seen, expected in (
         ("authenticity", _authentic(rows, of_made), _authentic(rows, of_held)),
         ("copies", of_made.distance[:, 0] == 0, of_held.distance[:, 0] == 0),
     ):
         share, floor = float(seen.double().mean()), float(expected.double().mean())
-        error = math.sqrt(share * (1 - share) / len(seen))
-        results.append(
-            Result(
-                metric=metric,
-                value=share,
-                standard_error=error,
-                unit="share",
-                sign="~",
-                protocol=protocol | {"floor": floor},
-            )
-        )
+        results.append(result_of_share(metric, share, len(seen), **protocol, floor=floor))
     return results
 
 

@@ -13,7 +13,7 @@ from likely.errors import LikelyError, unknown
 from likely.evaluation.by_features import feature_distances
 from likely.evaluation.classifier import Recogniser
 from likely.evaluation.likelihood import likelihood
-from likely.evaluation.results import Result
+from likely.evaluation.results import Result, result, result_of_share
 from likely.evaluation.two_sample import features as rows_of
 from likely.evaluation.two_sample import gaussian, kernel_distance, median_distance, polynomial
 from likely.extractors import Extractor
@@ -148,7 +148,7 @@ def sample_distances(
     base = to_rows(_complete(space, training)) if training is not None else None
     bandwidth = median_distance(x)
     results = []
-    for metric, kernel in (("kernel_distance", gaussian(bandwidth)), ("polynomial_distance", polynomial)):
+    for metric, kernel in (("mmd", gaussian(bandwidth)), ("kid", polynomial)):
         value, error = kernel_distance(x, y, kernel)
         floor = None if base is None else kernel_distance(x, base, kernel)
         protocol: dict[str, Any] = {
@@ -163,7 +163,7 @@ def sample_distances(
             "floor_standard_error": None if floor is None else floor.error,
             "floor_n": None if base is None else len(base),
         }
-        results.append(Result(metric=metric, value=value, standard_error=error, unit="", sign="~", protocol=protocol))
+        results.append(result(metric, value, error, **protocol))
     return results
 
 
@@ -174,24 +174,19 @@ def _extractor(features: str | Extractor, real: Any, space: Space) -> Extractor:
 
 def _recognition(recogniser: Recogniser, fake: Tensor, real: Tensor, seed: int, split: str) -> Result:
     seen, own = recogniser(fake), recogniser(real)
-    share = seen["confident"]
-    return Result(
-        metric="recognised",
-        value=share,
-        standard_error=(share * (1 - share) / len(fake)) ** 0.5,
-        unit="share",
-        sign="~",
-        protocol={
-            "n_real": len(real),
-            "n_generated": len(fake),
-            "split": split,
-            "seed": seed,
-            "classifier": "extremely randomised trees, more than half agree",
-            "covered": seen["covered"],
-            "classes": recogniser.classes,
-            "counts": seen["counts"],
-            "floor": own["confident"],
-        },
+    return result_of_share(
+        "recognised",
+        seen["confident"],
+        len(fake),
+        n_real=len(real),
+        n_generated=len(fake),
+        split=split,
+        seed=seed,
+        classifier="extremely randomised trees, more than half agree",
+        covered=seen["covered"],
+        classes=recogniser.classes,
+        counts=seen["counts"],
+        floor=own["confident"],
     )
 
 

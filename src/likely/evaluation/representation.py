@@ -16,7 +16,6 @@ Autoencoders, 2018, arxiv.org/abs/1802.04942.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from likely.core import Latent, Model, seeded
 from likely.errors import LikelyError
-from likely.evaluation.results import Result
+from likely.evaluation.results import Result, result_of_share
 from likely.spaces import Finite
 
 if TYPE_CHECKING:
@@ -149,17 +148,7 @@ def representation(
             {"neighbours": k},
         ),
     ):
-        error = math.sqrt(value * (1 - value) / len(held))
-        results.append(
-            Result(
-                metric=metric,
-                value=value,
-                standard_error=error,
-                unit="share",
-                sign="~",
-                protocol=protocol | extra | {"floor": floor},
-            )
-        )
+        results.append(result_of_share(metric, value, len(held), **protocol, **extra, floor=floor))
     return results
 
 

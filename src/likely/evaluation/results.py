@@ -10,20 +10,62 @@ from torch import Tensor
 
 from likely.errors import LikelyError
 
+NORMAL = 1.96  #: standard errors on either side of a normal estimate that cover 95 times in 100
+
 
 class Result(TypedDict):
     """One measured number, in plain values that JSON can hold.
 
-    `sign` says what the number is to the quantity it names: "=" exact, ">=" a lower bound on it, "~" an estimate,
-    "" not available (then `value` is None). `standard_error` is None where it is not defined (a single datum).
+    `sign` says what the number is to the quantity it names: "=" exact, "<=" an upper bound on it, "~" an estimate, ""
+    not available (then `value` is None). `interval` covers 95 times in 100, and is None where it is not defined (a
+    single datum). The protocol holds the `standard_error` behind it and all that must agree before two numbers may
+    stand in one column.
     """
 
     metric: str
     value: float | None
-    standard_error: float | None
+    interval: list[float] | None
     unit: str
     sign: str
     protocol: dict[str, Any]
+
+
+def result(
+    metric: str,
+    value: float | None,
+    error: float | None = None,
+    *,
+    unit: str = "",
+    sign: str = "~",
+    interval: tuple[float, float] | None = None,
+    **protocol: Any,
+) -> Result:
+    """Return a number with its interval: as given, or value -+ 1.96 standard errors.
+
+    Example:
+        >>> result("kid", 0.5, 0.1, n_real=100)["interval"]
+        [0.304, 0.696]
+    """
+    if interval is None and value is not None and error is not None and math.isfinite(error):
+        interval = (value - NORMAL * error, value + NORMAL * error)
+    noted = {**protocol, "standard_error": error}
+    ends = None if interval is None else list(interval)
+    return Result(metric=metric, value=value, interval=ends, unit=unit, sign=sign, protocol=noted)
+
+
+def result_of_share(metric: str, share: float, n: int, **protocol: Any) -> Result:
+    """Return the share of n independent rows, with the binomial standard error and Wilson's interval.
+
+    The interval stays within 0 and 1 and has a width where the share is 0 or 1, as value -+ 1.96 errors does not.
+
+    Reference: Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927,
+    doi.org/10.1080/01621459.1927.10502953.
+    """
+    square = NORMAL**2
+    middle = (share + square / (2 * n)) / (1 + square / n)
+    half = NORMAL / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
+    ends = (max(0.0, middle - half), min(1.0, middle + half))
+    return result(metric, share, math.sqrt(share * (1 - share) / n), unit="share", interval=ends, **protocol)
 
 
 def mean_and_error(values: Tensor, weight: Tensor | None = None) -> tuple[float, float | None]:

@@ -11,6 +11,7 @@ from likely.evaluation import evaluate
 from likely.report.table import Row
 from likely.run import Run
 
+SCHEMA = 2  #: of the kept results; older ones are measured anew
 TIMED = 64  #: samples that are drawn to time the sampler
 
 
@@ -27,7 +28,7 @@ def measured(run: Run, *, k: int = 64, n: int = 1000, seed: int = 0) -> Row:
         LikelyError: the run's data or weights cannot be read, or a score is not a number.
     """
     record, path = run.record, run.folder / "evaluation.json"
-    protocol = {"k": k, "n": n, "seed": seed, "steps_done": record.get("steps_done"), "likely": runs.FORMAT}
+    protocol = {"k": k, "n": n, "seed": seed, "steps_done": record.get("steps_done"), "schema": SCHEMA}
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if kept.get("protocol") != protocol:
         kept = {"protocol": protocol, "results": evaluate(run, k=k, n=n, seed=seed), "samples_per_second": _speed(run)}

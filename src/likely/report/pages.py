@@ -168,7 +168,7 @@ def _samples(exhibits: Sequence[Exhibit]) -> str:
         cards = [_card(both(words.REAL), f"{escape(data)}, {escape(view)}", real, "real")]
         for exhibit in group:
             content = _drawn(lambda e=exhibit: _sampled(e))  # type: ignore[misc]
-            score = nats(exhibit.row.result("log_likelihood"))
+            score = nats(exhibit.row.result("nll"))
             label = f"{score.split(' ±')[0]} nats" if score else both(words.NO_LIKELIHOOD)
             summary = escape(registry.entry(exhibit.row.model).summary)
             cards.append(_card(_name(exhibit, group), label, f'{content}<p lang="en">{summary}</p>'))
@@ -228,7 +228,7 @@ def _scores(table: Table) -> str:
     for (data, view), rows in views.items():
         parts.append(_score_table(f"{data}, {view}", rows))
     first = next(iter(views.values()))[0]
-    distance, seen = first.result("kernel_distance"), first.result("recognised")
+    distance, seen = first.result("mmd"), first.result("recognised")
     if distance is not None:
         parts.append(f'<p class="note">{both(words.DISTANCE_NOTE, n=distance["protocol"]["n_generated"])}</p>')
     if seen is not None:
@@ -238,19 +238,19 @@ def _scores(table: Table) -> str:
 
 def _score_table(caption: str, rows: list[Row]) -> str:
     """Return one table; a column that nobody fills is left out."""
-    values = [r["value"] for row in rows if (r := row.result("log_likelihood")) and r["value"] is not None]
-    worst, best = min(values, default=0.0), max(values, default=0.0)
+    values = [r["value"] for row in rows if (r := row.result("nll")) and r["value"] is not None]
+    best, worst = min(values, default=0.0), max(values, default=0.0)
     headings = [words.NATS, words.BITS, words.DISTANCE, words.RECOGNISED, words.PARAMETERS, words.TRAINED, words.SPEED]
     several = len({row.seed for row in rows}) > 1
     lines: list[tuple[str, str, list[str]]] = []  # kind and bar, name, cells
     for row in rows:
-        score, distance = row.result("log_likelihood"), row.result("kernel_distance")
+        score, distance = row.result("nll"), row.result("mmd")
         value = None if score is None else score["value"]
         width = 0.0 if value is None or best == worst else 8 + 92 * (value - worst) / (best - worst)
         cells = [
             nats(score),
             bits(score),
-            thousandths(distance["value"], distance["standard_error"]) if distance else "",
+            thousandths(distance["value"], distance["protocol"]["standard_error"]) if distance else "",
             share(row.result("recognised")),
             "" if row.parameters is None else f"{row.parameters:,}",
             number(row.minutes),

@@ -78,11 +78,11 @@ def _run_folders(folder: Path) -> list[Path]:
 
 
 def _cells(row: Row) -> list[str]:
-    score, distance, seen = (row.result(m) for m in ("log_likelihood", "kernel_distance", "recognised"))
+    score, distance, seen = (row.result(m) for m in ("nll", "mmd", "recognised"))
     known = PUBLISHED.get((row.data, row.scored), {}).get(row.model)
     far = ""
     if distance is not None:
-        far = thousandths(distance["value"], distance["standard_error"])
+        far = thousandths(distance["value"], distance["protocol"]["standard_error"])
         far += f" ({thousandths(distance['protocol']['floor'])})"
     own = "" if seen is None else f"{share(seen)} ({100 * seen['protocol']['floor']:.0f} %)"
     return [

@@ -52,7 +52,7 @@ class Row:
     @property
     def scored(self) -> str:
         """The view, and what is given where the likelihood is: log p(x | label) does not compare with log p(x)."""
-        score = self.result("log_likelihood")
+        score = self.result("nll")
         apart = self.given and score is not None and score["value"] is not None
         return f"{self.view}, given the {self.given}" if apart else self.view
 
@@ -106,9 +106,9 @@ def from_json(record: dict[str, Any]) -> Table:
 
 def _rank(row: Row) -> tuple[bool, float]:
     """Order by log-likelihood, highest first; then, for those without, by kernel distance."""
-    score, distance = row.result("log_likelihood"), row.result("kernel_distance")
+    score, distance = row.result("nll"), row.result("mmd")
     if score is not None and score["value"] is not None:
-        return False, -score["value"]
+        return False, score["value"]
     return True, distance["value"] if distance is not None and distance["value"] is not None else float("inf")
 
 
@@ -126,35 +126,34 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def nats(result: Result | None) -> str:
-    """Return a log-likelihood with its sign, error and k.
+    """Return a negative log-likelihood as the log-likelihood it is of, with sign, error and k.
 
     Example:
-        >>> nats({"value": -88.3, "standard_error": 0.5, "sign": ">=", "protocol": {"k": 64}})
+        >>> nats({"value": 88.3, "sign": "<=", "protocol": {"k": 64, "standard_error": 0.5}})
         '≥ −88.30 ± 0.50 (k = 64)'
     """
     if result is None or result["value"] is None:
         return ""
-    sign = result["sign"].replace(">=", "≥")
-    error = result["standard_error"]
-    k = result["protocol"].get("k")
+    sign = result["sign"].replace("<=", "≥")
+    error, k = result["protocol"].get("standard_error"), result["protocol"].get("k")
     return (
-        f"{sign} {number(result['value'])}"
+        f"{sign} {number(-result['value'])}"
         + (f" ± {error:{'.2f' if error >= 0.005 or error == 0 else '.1g'}}" if error is not None else "")
         + (f" (k = {k})" if k else "")
     )
 
 
 def bits(result: Result | None) -> str:
-    """Return the same number in bits per dimension, of which lower is better: a bound then holds from above.
+    """Return the same number in bits per dimension, of which lower is better: a bound holds from above.
 
     Example:
-        >>> bits({"value": -88.3, "sign": ">=", "protocol": {"bits_per_dim": 0.1625}})
+        >>> bits({"value": 88.3, "sign": "<=", "protocol": {"bits_per_dim": 0.1625}})
         '≤ 0.163'
     """
     value = None if result is None else result["protocol"].get("bits_per_dim")
     if result is None or value is None:
         return ""
-    return f"{result['sign'].replace('>=', '≤')} {number(value, 3)}"
+    return f"{result['sign'].replace('<=', '≤')} {number(value, 3)}"
 
 
 def thousandths(value: float | None, error: float | None = None) -> str:
@@ -181,13 +180,13 @@ COLUMNS = ("model", "seed", "log-likelihood (nats)", "bits/dim", "kernel distanc
 
 def cells(row: Row) -> tuple[str, ...]:
     """Return the texts of a row, in the order of `COLUMNS`, then minutes and samples per second."""
-    score, distance = row.result("log_likelihood"), row.result("kernel_distance")
+    score, distance = row.result("nll"), row.result("mmd")
     return (
         row.title,
         str(row.seed),
         nats(score),
         bits(score),
-        thousandths(distance["value"], distance["standard_error"]) if distance else "",
+        thousandths(distance["value"], distance["protocol"]["standard_error"]) if distance else "",
         share(row.result("recognised")),
         "" if row.parameters is None else f"{row.parameters:,}",
         number(row.minutes),
@@ -215,9 +214,9 @@ def baselines(rows: list[Row]) -> list[tuple[str, ...]]:
     """Return the rows that no model stands behind: the uniform law, and real training data in place of samples."""
     found: list[tuple[str, ...]] = []
     first = {r["metric"]: r for row in rows for r in reversed(row.results)}
-    score, distance, seen = (first.get(m) for m in ("log_likelihood", "kernel_distance", "recognised"))
+    score, distance, seen = (first.get(m) for m in ("nll", "mmd", "recognised"))
     if score is not None and score["protocol"].get("uniform") is not None:
-        uniform: Any = {**score, "value": score["protocol"]["uniform"], "sign": "=", "standard_error": None}
+        uniform: Any = {**score, "value": score["protocol"]["uniform"], "sign": "="}
         uniform["protocol"] = {"bits_per_dim": score["protocol"]["uniform_bits_per_dim"]}
         found.append(("*uniform*", "", nats(uniform), bits(uniform), "", "", "", "", ""))
     if distance is not None and distance["protocol"].get("floor") is not None:
