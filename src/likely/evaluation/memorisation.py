@@ -214,7 +214,8 @@ def memorisation(
         "features": "the data themselves",
     }
     p = NormalDist().cdf(copying.value / copying.error)
-    cells_seen: dict[str, Any] = {"cells": cells, "cells_counted": len(copying.z), "z": copying.z, "p_copying": p, "floor": 0.0}
+    cells_seen: dict[str, Any] = {"cells": cells, "cells_counted": len(copying.z), "z": copying.z}
+    cells_seen |= {"p_copying": p, "floor": 0.0}
     results = [result("data_copying", copying.value, copying.error, **protocol, **cells_seen)]
     for metric, seen, expected in (
         ("authenticity", _authentic(rows, of_made), _authentic(rows, of_held)),
