@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -22,14 +23,21 @@ def recursion(model: nade.NADE, x: Tensor) -> Tensor:
     x = x.reshape(len(x), -1).long()
     W, V, b = model.W, model.V, model.b
     if isinstance(model.space, Finite) and model.space.ordered:
-        steps = torch.ones(model.levels - 1, model.levels - 1, dtype=W.dtype).tril()
-        W, V, b = torch.einsum("ls,dsh->dlh", steps, W), torch.einsum("ls,dsh->dlh", steps, V), b @ steps.T
+        W, V, b = (torch.cumsum(one, 1) for one in (W, V, b))
+        W, V = (torch.einsum("lk,dkh->dlh", between(model.levels, model.knots).to(W), one) for one in (W, V))
     a, total = model.c.expand(len(x), -1), 0.0
     for i, position in enumerate(model.order.tolist()):
         logits = F.pad(b[i] + model.activation(a) @ V[i].T, (1, 0))
         total = total + logits.log_softmax(1).gather(1, x[:, [position]])[:, 0]
         a = a + F.pad(W[i], (0, 0, 1, 0))[x[:, position]]
     return total
+
+
+def between(levels: int, knots: int) -> Tensor:
+    """Return how much of each knot is in each level above 0, by linear interpolation of the unit vectors."""
+    places = np.linspace(1, levels - 1, knots)
+    columns = [np.interp(np.arange(1, levels), places, unit) for unit in np.eye(knots)]
+    return torch.from_numpy(np.stack(columns, 1)).float()
 
 
 def build(space: Binary | Finite, *, seed: int = 0, **numbers: object) -> nade.NADE:
@@ -46,7 +54,7 @@ SPACES = [
     Binary((3, 37)),  # two blocks of 56, the last one not full
     Binary((7, 8)),  # exactly one block
     Finite((30,), 6),  # three blocks of 11
-    Finite((9,), 200),  # one entry a block
+    Finite((9,), 200),  # 16 knots, three entries a block
     Finite((12,), 5, ordered=False),
 ]
 
@@ -188,6 +196,23 @@ def test_bad_numbers_get_one_line():
         nade.build(Real((4,)))
     with pytest.raises(LikelyError, match="each position"):
         nade.NADE(Binary((3,)), torch.tensor([0, 1, 1]), 2, "relu")
+    with pytest.raises(LikelyError, match=r"knots must be 2 to 8 of the levels above 0, not 9\."):
+        nade.build(Finite((4,), 9), knots=9)
+    with pytest.raises(LikelyError, match="levels without an order need a column each"):
+        nade.build(Finite((4,), 9, ordered=False), knots=3)
+
+
+def test_few_knots_of_the_same_columns_are_many_on_a_line():
+    space = Finite((3,), 9)
+    few, many = build(space, hidden=4, knots=3).double(), build(space, hidden=4).double()
+    with torch.no_grad():
+        for name in ("b", "c"):
+            getattr(many, name).copy_(getattr(few, name))
+        for name in ("W", "V"):  # columns of every level, then the steps between them
+            columns = torch.einsum("lk,dkh->dlh", between(9, 3).double(), getattr(few, name).cumsum(1))
+            getattr(many, name).copy_(columns.diff(dim=1, prepend=torch.zeros_like(columns[:, :1])))
+    x = space.random(20, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(few.log_prob(x), many.log_prob(x), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (3, 4), (2, 3, 4)])

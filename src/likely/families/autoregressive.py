@@ -68,14 +68,35 @@ class Autoregressive(Density, Completer, Gradient):
         for position in self.order:
             x[:, position] = yield self._conditionals(x.view(n, *self.space.shape), cond)[:, position]
 
+    def log_conditionals(self, x: Any, cond: Any = None) -> Tensor:
+        """Return log p(x_d | the entries before d, cond) of each entry, (B, *shape), nats: they sum to log p(x | cond).
+
+        Arguments:
+            x: values of the space, (B, *shape).
+            cond: what is given, one value or one per row.
+
+        Raises:
+            SpaceError: x or cond is not of the declared space.
+        """
+        x, cond = self._given(x, cond)
+
+        def by_entry(x: Tensor, cond: Tensor | None) -> Tensor:
+            levels = F.pad(self._conditionals(x, cond), (1, 0)).float().log_softmax(2)
+            return levels.gather(2, x.reshape(len(x), -1, 1).long())[..., 0]
+
+        with self._asked():
+            return self._by_rows(by_entry, x, cond).reshape(x.shape)
+
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         log_odds = self._conditionals(x, cond)
         x = x.reshape(len(x), -1)
         if self.levels == 2:
             log_odds = log_odds[..., 0]
             return -F.binary_cross_entropy_with_logits(log_odds, x.to(log_odds.dtype), reduction="none").sum(1)
-        levels = F.pad(log_odds, (1, 0))
-        return -F.cross_entropy(levels.flatten(0, 1), x.flatten().long(), reduction="none").view(x.shape).sum(1)
+        rest = log_odds.logsumexp(2)
+        total = torch.logaddexp(rest, torch.zeros_like(rest))  # the odds of level 0 are 1
+        chosen = log_odds.gather(2, (x.long() - 1).clamp(min=0)[..., None])[..., 0]
+        return (torch.where(x > 0, chosen, 0.0) - total).sum(1)
 
     def loss(self, x: Any, cond: Tensor | None = None) -> dict[str, Tensor]:
         return {"loss": -self._log_prob(x, cond).mean()}
