@@ -1,6 +1,9 @@
-"""AUROC of simple densities on ADBench's tables: how well does -log p find the anomalies?
+"""AUROC of simple densities on ADBench's tables: how well does -log p find the anomalies, and how well does PyOD?
 
     LIKELY_DATA=/path/to/data python recipes/adbench.py
+
+PyOD's GMM, KDE and ECOD, with its own settings, see the same rows of the same splits where it is installed; else they
+are left out: `python -m pip install --no-deps --target /tmp/peers pyod numba llvmlite`, then PYTHONPATH=/tmp/peers.
 
 Reads LIKELY_DATA/adbench/*.npz (X, and y with 1 = anomaly; github.com/Minqi824/ADBench, BSD-2-Clause). Protocol: rows
 are split by the seed into 70 % for training and 30 % for testing, with the same share of anomalies in both (ADBench's
@@ -14,6 +17,7 @@ Reference: Han et al., ADBench: Anomaly Detection Benchmark, 2022, arxiv.org/abs
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -29,7 +33,8 @@ from likely.data.parts import Part
 from likely.evaluation.anomaly import Detector
 from likely.evaluation.detection import detection
 
-MODELS: dict[str, dict[str, Any]] = {"gaussian": {}, "gmm": {"components": 10}}
+MODELS: dict[str, dict[str, Any]] = {"gaussian": {}, "gmm": {"components": 10}, "kde": {}}
+PEERS = {"GMM": "gmm", "KDE": "kde", "ECOD": "ecod"}  #: PyOD's detectors and their modules
 TRAINED_ON = ("all", "usual")
 TRAINING = 0.7  #: the share of the rows that is trained on
 
@@ -60,14 +65,29 @@ def measure(name: str, x: torch.Tensor, strange: torch.Tensor, trained_on: str, 
     train, test = split(strange, seed)
     if trained_on == "usual":
         train = train[~strange[train]]
+    if name.startswith("PyOD"):
+        peer = peers()[name]()
+        peer.fit(x[train].double().numpy())
+        return detection(peer.decision_function(x[test].double().numpy()), strange[test], by=name, seed=seed)
     model = likely.build(name, likely.Real((x.shape[1],)), seed=seed, **MODELS[name])
     for _ in likely.fit(model, Part(x[train]), seed=seed):
         pass
     return detection(Detector(model)(x[test]), strange[test], by="nll", seed=seed)
 
 
+def peers() -> dict[str, Any]:
+    """Return PyOD's detectors by the names they have in the table, none where PyOD is not installed."""
+    try:
+        return {
+            f"PyOD {name}": getattr(importlib.import_module(f"pyod.models.{module}"), name)
+            for name, module in PEERS.items()
+        }
+    except ImportError:
+        return {}
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Print one line per table: rows, columns, share of anomalies, and AUROC of each model."""
+    """Print one line per table: rows, columns, share of anomalies, and AUROC of each model; then their means."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seeds", type=int, default=5, help="how many splits")
     parser.add_argument("--json", type=Path, help="where to write every number with its interval and protocol")
@@ -77,11 +97,11 @@ def main(arguments: list[str] | None = None) -> int:
     if not found:
         print("adbench: no tables; set LIKELY_DATA to a folder that holds adbench/*.npz", file=sys.stderr)
         return 1
-    kinds = [(name, trained_on) for name in MODELS for trained_on in TRAINED_ON]
+    kinds = [(name, trained_on) for trained_on in TRAINED_ON for name in [*MODELS, *peers()]]
     heading = " | ".join(f"{name}, {trained_on}" for name, trained_on in kinds)
     print(f"| table | rows | columns | anomalies | {heading} |")
     print("|---" * (4 + len(kinds)) + "|")
-    record = []
+    record, means = [], {kind: [] for kind in kinds}  # type: ignore[var-annotated]
     for table, (x, strange) in found.items():
         cells = []
         for name, trained_on in kinds:
@@ -89,9 +109,11 @@ def main(arguments: list[str] | None = None) -> int:
             areas = [results[0]["value"] for results in each]
             error = f" ± {statistics.stdev(areas) / len(areas) ** 0.5:.4f}" if len(areas) > 1 else ""
             cells.append(f"{statistics.mean(areas):.4f}{error}")
+            means[name, trained_on].append(statistics.mean(areas))
             record.append({"table": table, "model": name, "trained_on": trained_on, "results": each})
         share = f"{float(strange.double().mean()):.1%}"
         print(f"| {table} | {len(x)} | {x.shape[1]} | {share} | {' | '.join(cells)} |", flush=True)
+    print(f"| mean | | | | {' | '.join(f'{statistics.mean(means[kind]):.4f}' for kind in kinds)} |")
     if asked.json is not None:
         asked.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return 0
