@@ -33,7 +33,7 @@ from likely.data.parts import Part
 from likely.evaluation.anomaly import Detector
 from likely.evaluation.detection import detection
 
-MODELS: dict[str, dict[str, Any]] = {"gaussian": {}, "gmm": {"components": 10}, "kde": {}}
+MODELS: dict[str, dict[str, Any]] = {"gaussian": {}, "gmm": {"components": 10}, "kde": {}, "independent": {}}
 PEERS = {"GMM": "gmm", "KDE": "kde", "ECOD": "ecod"}  #: PyOD's detectors and their modules
 TRAINED_ON = ("all", "usual")
 TRAINING = 0.7  #: the share of the rows that is trained on

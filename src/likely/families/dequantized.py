@@ -148,6 +148,7 @@ class _ByStatistics(Dequantized, Statistics):
 
     def _e_step(self, x: Tensor, cond: Tensor | None, known: Tensor | None, weight: Tensor) -> dict[str, Tensor]:
         draws, weight = 1, weight.double()
+        count = weight.sum()  # before it is divided among draws, which rounds
         if cond is None and self.space.points < POINTS:  # type: ignore[operator]
             draws = POINTS // self.space.points  # type: ignore[operator]
             x, index = x.unique(dim=0, return_inverse=True)
@@ -155,7 +156,7 @@ class _ByStatistics(Dequantized, Statistics):
         u = noise_of(x, draws)
         y, log_q = dequantize(x.repeat_interleave(draws, 0), self.levels, u)
         stats: dict[str, Tensor] = self.inner._e_step(y, cond, None, weight)
-        return {**stats, "log_likelihood": stats["log_likelihood"] - log_q.double() @ weight}
+        return {**stats, "count": count, "log_likelihood": stats["log_likelihood"] - log_q.double() @ weight}
 
     def m_step(self, stats: dict[str, Tensor]) -> None:
         self.inner.m_step(stats)
