@@ -116,6 +116,25 @@ def test_a_score_that_a_model_cannot_give_is_refused_with_those_it_can(gaussian,
         Detector(gan, "inversion", reference=Part(NORMAL[:0]))
 
 
+def test_what_the_families_tell_is_public_and_checked(gan):
+    chain = likely.build("nade", Finite((2, 2), 3), hidden=4)
+    x = chain.space.random(6, torch.Generator().manual_seed(0))
+    parts = chain.log_conditionals(x)
+    assert parts.shape == x.shape
+    assert torch.allclose(parts.flatten(1).sum(1), chain.log_prob(x), atol=1e-5)
+    scores = gan.criticise(NORMAL[:5])
+    assert scores.shape == (5,)
+    assert torch.allclose(scores, -anomaly_scores(gan, NORMAL[:5], by="critic").values)
+    near = gan.invert(NORMAL[:5], steps=20, seed=0)
+    assert near.shape == (5, 3)
+    assert torch.equal(near, gan.invert(NORMAL[:5], steps=20, seed=0))
+    far = (gan.invert(NORMAL[:5], steps=1, starts=1, seed=0) - NORMAL[:5]).square().sum()
+    assert float((near - NORMAL[:5]).square().sum()) < float(far)
+    for ask in (gan.criticise, gan.invert):
+        with pytest.raises(LikelyError, match="shape"):
+            ask(torch.zeros(2, 4))
+
+
 # Each against its formula ---------------------------------------------------------------------------------------------
 
 

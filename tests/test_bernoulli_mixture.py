@@ -96,7 +96,7 @@ def test_what_em_climbs_never_falls(pseudo_count, seed):
 def test_the_prototypes_are_found():
     space = likely.Binary((30,))
     x = rows(space, 600, 1)
-    model = started(space, x, components=3, starts=5, pseudo_count=0.0)
+    model = started(space, x, components=3, n_init=5, pseudo_count=0.0)
     for _ in likely.fit(model, Part(x), passes=30):
         pass
     prototypes = space.random(3, torch.Generator().manual_seed(1))
@@ -114,7 +114,7 @@ def test_the_best_of_several_starts_stays():
         for _ in range(5):
             model.m_step(model.e_step(x))
         single.append(float(model.e_step(x)["log_likelihood"]))
-    best = started(space, x, 0, components=6, starts=8)
+    best = started(space, x, 0, components=6, n_init=8)
     assert float(best.e_step(x)["log_likelihood"]) > np.mean(single)
 
 
@@ -144,8 +144,8 @@ def test_a_weight_counts_a_row_so_often():
 
 @pytest.mark.parametrize(
     ("n", "change"),
-    [(1, 1), (3, 1), (50, 0)],
-    ids=["one row", "fewer rows than components", "constant columns"],
+    [(5, 1), (50, 0)],
+    ids=["as many rows as components", "constant columns"],
 )
 @pytest.mark.parametrize("first", ["random", "k-means++"])
 def test_degenerate_data_end_in_a_sensible_fit(n, change, first):
@@ -173,6 +173,24 @@ def test_a_component_without_rows_is_put_beside_the_heaviest():
     assert not torch.equal(model.table[1], model.table[heavy])
 
 
+def test_with_labels_there_is_a_mixture_for_each_class():
+    space, classes = likely.Binary((6,)), likely.Finite((), 2, ordered=False)
+    x, cond = rows(space, 400, 0), (torch.arange(400) % 4 == 0).to(torch.uint8)
+    x[cond == 1] = 1 - x[cond == 1]
+    both = likely.build("bernoulli_mixture", space, classes, components=2)
+    for _ in likely.fit(both, Part(x, cond), passes=10, seed=0):
+        pass
+    assert both.class_weights.tolist() == [0.75, 0.25]
+    assert both.free_parameters == 2 * (1 + 2 * 6) + 1
+    points = space.enumerate()
+    scores = torch.stack([both.log_prob(points, c) for c in classes.enumerate()], 1)
+    assert scores.exp().sum(0).tolist() == pytest.approx([1, 1], abs=1e-5)
+    joint = scores + both.class_weights.log()
+    assert both.log_prob_of_any(points).numpy() == pytest.approx(joint.logsumexp(1).numpy(), abs=1e-5)
+    assert both.label_probabilities(points).numpy() == pytest.approx(joint.softmax(1).numpy(), abs=1e-5)
+    assert (both.label_probabilities(x).argmax(1) == cond).float().mean() > 0.8
+
+
 def test_free_parameters_are_counted():
     model = likely.build("bernoulli_mixture", likely.Finite((5,), 4), components=3)
     assert model.free_parameters == 2 + 3 * 5 * 3
@@ -181,12 +199,15 @@ def test_free_parameters_are_counted():
 def test_bad_input_is_one_line():
     bits = likely.Binary((2,))
     cases = {
-        "components and starts must be 1 or more, not 0": lambda: likely.build("bernoulli_mixture", bits, components=0),
+        "components and n_init must be 1 or more, not 0": lambda: likely.build("bernoulli_mixture", bits, components=0),
         "pseudo_count must be": lambda: likely.build("bernoulli_mixture", bits, pseudo_count=-1.0),
         r"unknown way to start 'kmeans'\. Did you mean": lambda: likely.build(
             "bernoulli_mixture", bits, first="kmeans"
         ),
         "takes Binary or Finite, not Real": lambda: likely.build("bernoulli_mixture", likely.Real((2,))),
+        "components=20 needs as many rows, and n_samples=3": lambda: likely.build("bernoulli_mixture", bits).start(
+            bits.random(3)
+        ),
         "nothing to learn from": lambda: (m := likely.build("bernoulli_mixture", bits)).m_step(
             m.e_step(torch.zeros(2, 2), weight=torch.zeros(2))
         ),

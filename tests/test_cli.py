@@ -593,6 +593,19 @@ def test_evaluate_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert "bits/dim" in text
 
 
+def test_evaluate_by_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    record = ask(capsys, "evaluate", "exact", "-n", 40, "--metrics", "nll,memory,linear_probe", "--features", "pixels")
+    names = [one["metric"] for one in record["results"]]
+    assert names == ["nll", "data_copying", "authenticity", "copies", "linear_probe"]
+    text = table(record["results"])
+    assert text.splitlines()[0].split() == ["measure", "value", "95", "%", "unit", "real", "data", "beside"]
+    assert "not available" in text
+    assert "has no representation" in text
+    assert "independent entries" in text
+    low, high = record["results"][0]["interval"]
+    assert f"{-high:.4g} to {-low:.4g}" in text  # of the log-likelihood
+
+
 def test_evaluate_two_sets(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     ask(capsys, "sample", "exact", "-n", 60, "--seed", 0, "-o", tmp_path / "fake.npz")
     record = ask(capsys, "evaluate", "--real", "digits-binary", "--fake", tmp_path / "fake.npz")
@@ -613,7 +626,7 @@ def test_compare_and_report(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
 
 
 def test_compare_fails_when_every_model_does(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    code = main(["compare", "--data", "ring", "--models", "rbm", "--quiet", "--json", "-o", str(tmp_path / "c")])
+    code = main(["compare", "--data", "ring", "--models", "nade", "--quiet", "--json", "-o", str(tmp_path / "c")])
     printed = capsys.readouterr()
     assert code == 1
     assert len(json.loads(printed.out)["failed"]) == 1
@@ -627,9 +640,9 @@ def test_the_tour_fails_when_one_model_does(
 
     monkeypatch.setattr(comparison, "TOUR", {"digits-binary": {"bernoulli": None}})
     assert ask(capsys, "tour", "--quiet", "-o", tmp_path / "good")["page"] == str(tmp_path / "good" / "index.html")
-    monkeypatch.setattr(comparison, "TOUR", {"ring": {"gaussian": None, "rbm": None}})
+    monkeypatch.setattr(comparison, "TOUR", {"ring": {"gaussian": None, "nade": None}})
     assert main(["tour", "--quiet", "-o", str(tmp_path / "bad")]) == 1
-    assert "rbm on ring" in capsys.readouterr().out
+    assert "nade on ring" in capsys.readouterr().out
 
 
 # Listings ------------------------------------------------------------------------------------------------------------
@@ -702,6 +715,7 @@ def test_data_sets(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         ("complete table --known upper-half -o x.npz", "has no upper-half"),
         ("encode bound -o z.png", "must end in .npz, .npy, .csv"),
         ("evaluate", "give a run"),
+        ("evaluate exact --metrics nl", "Did you mean 'nll'"),
         ("evaluate exact --real digits --fake digits", "either a run"),
         ("compare --models nad", "Did you mean 'nade'?"),
         ("compare --buget 2m", "Did you mean --budget?"),
@@ -735,7 +749,7 @@ def test_misuse_is_named_and_exits_2(words: str, expected: str, capsys: pytest.C
         ("sample bound --cond 11 -o x.npy", "11"),
         ("sample table -o x.png", "not a space of pictures"),
         ("fit bernoulli --data digits --out exact", "exists already"),
-        ("fit rbm --data ring", "rbm"),
+        ("fit nade --data ring", "nade"),
         ("fit nade --data digits-binary --budget soon", "soon"),
         ("fit bernoulli --data digits --cond label --quiet", "cond"),
         ("fit vae --data alike.csv --cond label", "one class only (cat); leave out cond, or add data"),

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
@@ -19,7 +19,7 @@ import likely
 from likely.models import gmm
 from likely.parts import kmeans
 
-KINDS = ("full", "tied", "diagonal", "spherical", "low-rank")
+KINDS = ("full", "tied", "diagonal", "spherical", "lowrank", "ppca")
 
 
 def clusters(rows=300, size=3, k=3, seed=0):
@@ -109,10 +109,11 @@ def test_em_follows_scikit_learn_step_by_step(kind, theirs):
 )
 def test_the_likelihood_never_falls(kind, components, size, rows, seed, dtype, holes):
     """Also where the floor holds the variances up, and in float32."""
+    assume(components <= rows)
     x = (100 + 1e3 * clusters(rows, size, 3, seed)).to(dtype)
     if holes:
         x[torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)) < 0.2] = torch.nan
-    model = started(x, components=components, covariance=kind, rank=2, floor=1e-3)
+    model = started(x, components=components, covariance=kind, rank=2, floor=1e-3, shrink=False)
     steps = []
     for _ in range(8):
         stats = model.e_step(x)
@@ -149,15 +150,28 @@ def test_the_e_step_with_missing_values_is_the_expectation_of_the_complete_one(k
     assert float(stats["log_likelihood"]) == pytest.approx(logsumexp(joint, 1).sum(), abs=1e-8)
     assert stats["mass"].numpy() == pytest.approx(share.sum(0), abs=1e-9)
     scale = model.scale.numpy()
-    first, second = np.zeros((2, 3)), np.zeros((2, 3, 3))
+    rank = model.factor.shape[2] if model.low_rank else 0
+    first, second, cross = np.zeros((2, 3)), np.zeros((2, 3, 3)), np.zeros((2, 3, rank + 1))
+    latent = np.zeros((2, rank + 1, rank + 1))
     for row, r in zip(x.numpy(), share, strict=True):
-        o = ~np.isnan(row)
+        o = np.r_[~np.isnan(row), np.zeros(rank, bool)]  # of (x, z), z is never seen
         for k in range(2):
-            m, c = model.means[k].numpy(), model.covariances[k].numpy()
+            m, c = model.means[k].numpy(), model.covariances[k].numpy() / np.outer(scale, scale)
+            if rank:
+                w = model.factor[k].numpy()
+                c = np.block([[c, w], [w.T, np.eye(rank)]])
             gain = c[:, o] @ np.linalg.inv(c[np.ix_(o, o)])
-            d = gain @ (row[o] - m[o])
-            first[k] += r[k] * d / scale
-            second[k] += r[k] * (np.outer(d, d) + c - gain @ c[o]) / np.outer(scale, scale)
+            d = gain @ ((row - m) / scale)[o[:3]]
+            both = np.outer(d, d) + c - gain @ c[o]
+            first[k] += r[k] * d[:3]
+            second[k] += r[k] * both[:3, :3]
+            cross[k] += r[k] * np.c_[both[:3, 3:], d[:3]]
+            latent[k] += r[k] * np.block([[both[3:, 3:], d[3:, None]], [d[None, 3:], np.ones((1, 1))]])
+    if rank:
+        assert stats["cross"].numpy() == pytest.approx(cross, abs=1e-8)
+        assert stats["latent"].numpy() == pytest.approx(latent, abs=1e-8)
+        assert stats["square"].numpy() == pytest.approx(np.diagonal(second, axis1=1, axis2=2), abs=1e-8)
+        return
     assert stats["first"].numpy() == pytest.approx(first, abs=1e-8)
     mine = stats["second"].numpy()
     if kind == "tied":
@@ -208,13 +222,13 @@ def test_a_component_without_rows_is_revived_and_helps():
 @pytest.mark.parametrize(
     "x",
     [
-        torch.full((1, 3), 1e8),
+        torch.full((3, 3), 1e8),
         torch.zeros(20, 3),
         torch.tensor([[0.0, 1.0, 2.0], [1.0, 1.0, 5.0]]).repeat(10, 1),
         torch.randn(4, 12, generator=torch.Generator().manual_seed(0)),
         1e8 + 1e6 * torch.randn(30, 3, generator=torch.Generator().manual_seed(0)),
     ],
-    ids=["one row", "constant", "two points", "few rows", "large"],
+    ids=["one row repeated", "constant", "two points", "few rows", "large"],
 )
 def test_degenerate_data_give_a_proper_density(x, kind):
     model = started(x, components=3, covariance=kind)
@@ -266,9 +280,19 @@ def test_bad_numbers_are_one_line():
     with pytest.raises(likely.LikelyError, match="components and rank must be"):
         gmm.build(likely.Real((2,)), components=0)
     with pytest.raises(likely.LikelyError, match="covariance must be one of"):
-        gmm.build(likely.Real((2,)), covariance="diag")
+        gmm.build(likely.Real((2,)), covariance="diagnal")
+    with pytest.raises(likely.LikelyError, match="unknown way to start"):
+        gmm.build(likely.Real((2,)), first="kmeans")
+    with pytest.raises(likely.LikelyError, match="unknown kind of weights"):
+        gmm.build(likely.Real((2,)), weights="bayes")
+    with pytest.raises(likely.LikelyError, match="n_init must be"):
+        gmm.build(likely.Real((2,)), n_init=0)
+    with pytest.raises(likely.LikelyError, match="ridge must be"):
+        gmm.build(likely.Real((2,)), ridge=-1.0)
     model = gmm.build(likely.Real((2,)))
     with pytest.raises(likely.LikelyError, match="at least one row"):
         model.start(torch.zeros(0, 2))
+    with pytest.raises(likely.LikelyError, match="components=10 needs as many rows, and n_samples=9"):
+        model.start(torch.randn(9, 2))
     with pytest.raises(likely.LikelyError, match="nothing to learn from"):
         model.m_step(model.e_step(torch.zeros(3, 2), weight=torch.zeros(3)))

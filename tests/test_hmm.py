@@ -395,6 +395,12 @@ def test_criteria_of_choice():
     assert model.aic(x) == pytest.approx(2 * 21 - 2 * total)
     assert model.bic(x) == pytest.approx(21 * math.log(int(x.lengths.sum())) - 2 * total)
     assert symbols(3, 6, 2).free_parameters == 1 + 2 + 2 * 2
+    holes = x._replace(values=x.values.clone())
+    holes.values[0, 0, 1] = torch.nan
+    known = ~holes.values.isnan()
+    marginal = float(model.log_marginal(holes._replace(values=holes.values.nan_to_num()), known).double().sum())
+    assert model.aic(holes) == pytest.approx(2 * 21 - 2 * marginal)
+    assert model.bic(holes) - model.bic(x) == pytest.approx(model.aic(holes) - model.aic(x))
     mixture = hmm.build(likely.Sequence(step=likely.Real((2,)), length=3), states=2, components=3)
     assert mixture.free_parameters == 1 + 2 + 6 * 4 + 2 * 2
 
@@ -471,7 +477,7 @@ def test_many_samples_are_joined():
 def test_errors_are_one_line():
     space = likely.Sequence(step=likely.Finite((), 3), length=4)
     for numbers, message in [
-        ({"states": 0}, "states and components must be"),
+        ({"states": 0}, "states, components and n_init must be 1 or more, not 0, 1 and 1"),
         ({"floor": 0.0}, "floor must be between"),
         ({"frozen": "emissions"}, "frozen names parts among"),
         ({"components": 2}, "components mixes Gaussians"),

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy as scipy_entropy
@@ -169,6 +169,121 @@ def test_a_distribution_of_few_values_beside_one_of_many():
         assert abs(float(value) - float(expected)) < 5 * float(error)
 
 
+def test_sequences_are_enumerated_and_estimated():
+    from likely.spaces import Finite, Sequence
+
+    made = {}
+    for length in (3, 12):
+        space = Sequence(step=Finite((), 2), length=length)
+        made[length] = []
+        for seed in (0, 1):
+            model = likely.build("hmm", space, states=2)
+            x = space.random(60, torch.Generator().manual_seed(seed))
+            for _ in likely.fit(model, likely.data.Part(x), passes=2, seed=seed):
+                pass
+            made[length].append(model)
+    p, q = made[3]
+    points = p.space.enumerate()
+    log_p, log_q = (model.log_prob(points).double() for model in (p, q))
+    found = information.between("kl", p, q)
+    assert float(found.error) == 0
+    assert float(found.value) == pytest.approx(float((log_p.exp() * (log_p - log_q)).sum()), rel=1e-5)
+    exact, (value, error) = (
+        information.between("kl", *made[12]),
+        information.between("kl", *_estimated(made[12]), n=4000),
+    )
+    assert float(exact.error) == 0
+    assert abs(float(value) - float(exact.value)) < 5 * float(error)
+
+
+def _estimated(models):
+    """Hide that the values of two models can be listed."""
+    from dataclasses import replace
+
+    for model in models:
+        model.space = replace(model.space, length=40)
+    return models
+
+
+def test_energy_models_are_compared_where_they_are_exact():
+    torch.manual_seed(0)
+    rbm, other = (likely.build("rbm", likely.Binary((6,)), hidden=3) for _ in range(2))
+    for model in (rbm, other):
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.7)
+    points = rbm.space.enumerate()
+    log_p, log_q = ((-m.energy(points)).double().log_softmax(0) for m in (rbm, other))
+    exact = float((log_p.exp() * (log_p - log_q)).sum())
+    assert float(information.between("kl", rbm, other).value) == pytest.approx(exact, rel=1e-5)
+    p = models(6, 0)[0]
+    crossed = information.between("cross_entropy", p, rbm)
+    assert float(crossed.value) == pytest.approx(float(-(p.log_prob(points).double().exp() * log_p).sum()), rel=1e-5)
+    wide, simple = likely.build("rbm", likely.Binary((40,)), hidden=3), models(40, 0)[0]
+    value, error = information.between("cross_entropy", simple, wide, n=2000)
+    x = simple.sample(2000, seed=0)
+    by_hand = wide.energy(x).double().mean() + wide.log_partition().value.double()
+    assert float(value) == pytest.approx(float(by_hand), rel=1e-6)
+    assert float(error) < 0.2
+    with pytest.raises(likely.LikelyError, match="only in the limit"):
+        information.between("entropy", wide)
+
+
+def test_what_lies_outside_a_support_has_no_probability():
+    from torch.distributions import Uniform
+
+    exact = 1 - (torch.erf(torch.tensor(1 / 2**0.5)) / 2)  # the smaller density is the normal one, inside [0, 1]
+    value, error = information.between("total_variation", Normal(0.0, 1.0), Uniform(0.0, 1.0), n=20_000)
+    assert abs(float(value) - float(exact)) < 5 * float(error)
+
+
+dit_shapes = st.lists(st.integers(1, 3), min_size=2, max_size=4).map(tuple)
+
+
+@settings(max_examples=15)
+@given(dit_shapes, seeds)
+def test_the_same_as_dit(shape, seed):
+    dit = pytest.importorskip("dit")
+    p, q = random_table(shape, seed), random_table(shape, seed + 1, zeros=False)
+    cells = [tuple(map(str, place)) for place in np.ndindex(*shape)]
+    theirs, other = (
+        dit.Distribution(
+            [c for c, v in zip(cells, t.flatten().tolist(), strict=True) if v > 0],
+            [v for v in t.flatten().tolist() if v > 0],
+        )
+        for t in (p, q)
+    )
+    bits = {"unit": "bits"}
+    close = {"abs": 1e-9}
+    assert float(information.entropy(p, **bits)) == pytest.approx(dit.shannon.entropy(theirs), **close)
+    assert float(information.joint_entropy(p, (0, 1), **bits)) == pytest.approx(
+        dit.shannon.entropy(theirs, [0, 1]), **close
+    )
+    assert float(information.conditional_entropy(p, 0, 1, **bits)) == pytest.approx(
+        dit.shannon.conditional_entropy(theirs, [0], [1]), **close
+    )
+    assert float(information.mutual_information(p, 0, 1, **bits)) == pytest.approx(
+        dit.shannon.mutual_information(theirs, [0], [1]), **close
+    )
+    if len(shape) > 2:
+        rest = list(range(2, len(shape)))
+        assert float(information.mutual_information(p, 0, 1, rest, **bits)) == pytest.approx(
+            dit.multivariate.total_correlation(theirs, [[0], [1]], rest), **close
+        )
+    divergences = dit.divergences
+    assert float(information.kl(p, q, **bits)) == pytest.approx(
+        divergences.kullback_leibler_divergence(theirs, other), **close
+    )
+    assert float(information.cross_entropy(p, q, **bits)) == pytest.approx(
+        divergences.cross_entropy(theirs, other), **close
+    )
+    assert float(information.jensen_shannon(p, q, **bits)) == pytest.approx(
+        divergences.jensen_shannon_divergence([theirs, other]), **close
+    )
+    assert float(information.total_variation(p, q)) == pytest.approx(
+        divergences.variational_distance(theirs, other), **close
+    )
+
+
 def test_a_model_and_itself():
     p, _ = models(40, 0)
     for measure in ("kl", "jensen_shannon", "total_variation"):
@@ -202,7 +317,7 @@ def test_bad_questions_are_one_line():
         information.between("kl", Normal(0.0, 1.0))
     with pytest.raises(likely.LikelyError, match="cannot be read as an array of numbers"):
         information.entropy([[0.5], [0.25, 0.25]])
-    with pytest.raises(likely.LikelyError, match="not complex"):
+    with pytest.raises(likely.LikelyError, match="real numbers, not complex"):
         information.entropy(torch.ones(1, dtype=torch.complex64))
     with pytest.raises(likely.LikelyError, match="different values"):
         information.between("kl", Binomial(3, 0.1), Binomial(4, 0.1))

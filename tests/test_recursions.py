@@ -1,7 +1,9 @@
 """Forward-backward and Viterbi against the sum over all paths, and against published numbers."""
 
+import copy
 import itertools
 import math
+import pickle
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likely.parts import recursions
+from likely.parts.threads import calm
 
 
 def problem(seed, length, chains, states, sharpness=1.0, zeros=False):
@@ -52,8 +55,7 @@ def test_smoothing_is_the_sum_over_all_paths(seed, length, chains, states, sharp
     """Also where the likeliest states contradict the chain by thousands of nats, and in float32."""
     initial, transition, log_frame = problem(seed, length, chains, states, sharpness, zeros)
     log_frame = log_frame.to(dtype)
-    weight = torch.ones(length, chains)
-    found = recursions.smooth(initial, transition, log_frame, weight)
+    found = recursions.smooth(initial, transition, log_frame)
     tolerance = {"rtol": 1e-9, "atol": 1e-9} if dtype == torch.float64 else {"rtol": 2e-5, "atol": 2e-5}
     moves = torch.zeros(states, states, dtype=torch.float64)
     for b in range(chains):
@@ -102,11 +104,9 @@ def test_published_weather_example():
 def test_padding_changes_nothing():
     initial, transition, log_frame = problem(3, 6, 2, 3)
     lengths = torch.tensor([6, 4])
-    inside = torch.arange(6)[:, None] < lengths
-    padded = log_frame * inside[:, :, None]
-    both = recursions.smooth(initial, transition, padded, inside.double())
-    cuts = (log_frame[:, :1], log_frame[:4, 1:])
-    apart = [recursions.smooth(initial, transition, cut, torch.ones(len(cut), 1)) for cut in cuts]
+    padded = log_frame * (torch.arange(6)[:, None] < lengths)[:, :, None]
+    both = recursions.smooth(initial, transition, padded, lengths)
+    apart = [recursions.smooth(initial, transition, cut) for cut in (log_frame[:, :1], log_frame[:4, 1:])]
     torch.testing.assert_close(both.log_likelihood, torch.cat([one.log_likelihood for one in apart]))
     torch.testing.assert_close(both.pairs, apart[0].pairs + apart[1].pairs)
     torch.testing.assert_close(both.posterior[:4, 1:], apart[1].posterior)
@@ -131,17 +131,82 @@ def test_mass_lost_to_underflow_is_found_again():
     initial, transition = torch.tensor([0.5, 0.5]).double(), torch.eye(2).double()
     pull = torch.tensor([0.0, -30.0]).repeat(10, 1)
     log_frame = torch.cat([pull, pull.flip(1)])[:, None]  # float32: exp(-300) is 0 there
-    found = recursions.smooth(initial, transition, log_frame, torch.ones(20, 1))
+    found = recursions.smooth(initial, transition, log_frame)
     assert float(found.log_likelihood) == pytest.approx(-300, abs=1e-4)
+    assert float(recursions.score(initial, transition, log_frame)) == pytest.approx(-300)
     assert found.posterior[:, 0].flatten().tolist() == pytest.approx([0.5] * 40, abs=1e-5)
     assert found.pairs.tolist() == [pytest.approx([9.5, 0], abs=1e-4), pytest.approx([0, 9.5], abs=1e-4)]
+
+
+def test_a_path_that_falls_behind_twice_is_not_missed():
+    """The second state is all but impossible from either end, and as probable as the first on the whole."""
+    initial, transition = torch.tensor([0.5, 0.5]).double(), torch.eye(2).double()
+    behind, ahead = torch.tensor([0.0, -10.0]), torch.tensor([-10.0, 0.0])
+    log_frame = torch.stack([behind] * 10 + [ahead] * 20 + [behind] * 10)[:, None]  # float32: exp(-100) is 0 there
+    found = recursions.smooth(initial, transition, log_frame)
+    assert found.posterior.dtype == torch.float32
+    assert found.posterior.flatten().tolist() == pytest.approx([0.5] * 80, abs=1e-6)
+    assert float(found.log_likelihood) == pytest.approx(-200, abs=1e-4)
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    lengths=st.lists(st.integers(0, 6), min_size=1, max_size=5),
+    sharpness=st.sampled_from([0.5, 30.0, 1000.0]),
+    zeros=st.booleans(),
+    dtype=st.sampled_from([torch.float64, torch.float32]),
+)
+def test_lengths_and_weights(seed, lengths, sharpness, zeros, dtype):
+    """A batch of chains of any lengths, in any order, is what its chains are alone, times their weights."""
+    initial, transition, log_frame = problem(seed, 6, len(lengths), 3, sharpness, zeros)
+    weight = torch.arange(len(lengths)) * 0.75
+    found = recursions.smooth(initial, transition, log_frame.to(dtype), torch.tensor(lengths), weight)
+    scores = recursions.score(initial, transition, log_frame.to(dtype), torch.tensor(lengths))
+    tolerance = {"rtol": 1e-9, "atol": 1e-9} if dtype == torch.float64 else {"rtol": 2e-5, "atol": 2e-5}
+    pairs = torch.zeros(3, 3, dtype=torch.float64)
+    for b, n in enumerate(lengths):
+        assert found.posterior[n:, b].abs().sum() == 0
+        if n:
+            exact, posterior, moves, _, _ = by_enumeration(initial, transition, log_frame[:n, b].to(dtype).double())
+            torch.testing.assert_close(found.log_likelihood[b], exact, **tolerance)
+            torch.testing.assert_close(scores[b], exact, rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(found.posterior[:n, b].double(), weight[b] * posterior, **tolerance)
+            pairs += weight[b] * moves
+        else:
+            assert float(found.log_likelihood[b]) == 0
+    torch.testing.assert_close(found.pairs, pairs, **tolerance)
+
+
+def test_scratch_memory_is_not_copied_or_saved():
+    scratch = recursions.Scratch()
+    first = scratch.take("a", (2, 3), torch.float32, torch.device("cpu"))
+    assert scratch.take("a", (1, 4), torch.float32, torch.device("cpu")).data_ptr() == first.data_ptr()
+    assert scratch.take("a", (2, 4), torch.float32, torch.device("cpu")).shape == (2, 4)
+    assert not copy.deepcopy(scratch)._kept
+    assert not pickle.loads(pickle.dumps(scratch))._kept
+
+
+def test_small_work_is_done_on_one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with calm(10):
+            assert torch.get_num_threads() == 1
+        with calm(10**9):
+            assert torch.get_num_threads() == 2
+        with pytest.raises(ZeroDivisionError), calm(10):
+            1 / 0  # noqa: B018
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_impossible_is_said_and_never_nan():
     initial, transition = torch.tensor([1.0, 0.0]), torch.eye(2)
     log_frame = torch.tensor([[[0.0, 0.0]], [[-math.inf, 0.0]]])
-    found = recursions.smooth(initial, transition, log_frame, torch.ones(2, 1))
+    found = recursions.smooth(initial, transition, log_frame)
     assert found.log_likelihood.tolist() == [-math.inf]
+    assert recursions.score(initial, transition, log_frame).tolist() == [-math.inf]
     assert found.posterior.sum() == 0
     assert found.pairs.sum() == 0
 
@@ -162,5 +227,5 @@ def test_drawn_paths_follow_the_posterior():
 
 def test_chains_of_no_steps():
     initial, transition, log_frame = problem(0, 0, 2, 3)
-    assert recursions.smooth(initial, transition, log_frame, torch.ones(0, 2)).log_likelihood.tolist() == [0, 0]
+    assert recursions.smooth(initial, transition, log_frame).log_likelihood.tolist() == [0, 0]
     assert recursions.viterbi(initial, transition, log_frame)[1].tolist() == [0, 0]

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -18,9 +19,13 @@ from likely import driver, report
 from likely.data.parts import Data, Part
 from likely.errors import LikelyError
 from likely.evaluation import results
-from likely.report import charts, figures, pictures, words
+from likely.report import charts, figures, pictures, words, words_compare
+from likely.report import numbers as told
 from likely.report import table as tables
-from likely.report.pages import Exhibit, curves, page
+from likely.report.measures import MEASURES
+from likely.report.page_inside import curves
+from likely.report.pages import page
+from likely.report.pieces import Exhibit
 from likely.report.published import PUBLISHED
 from likely.spaces import Binary, Finite, Real, Sequence
 
@@ -149,11 +154,11 @@ def test_tables_keep_views_apart_and_rank_best_first():
 
 def test_bounds_turn_round_in_bits():
     result = _result(-88.33, ">=", k=5, bits_per_dim=0.1625)
-    assert tables.nats(result) == "≥ −88.33 ± 0.50 (k = 5)"
-    assert tables.bits(result) == "≤ 0.163"
-    assert tables.nats(_result(-1.0, "~", None)) == "~ −1.00"
-    assert tables.nats(None) == tables.bits(_result(None, "")) == ""
-    assert tables.thousandths(-0.0021, 0.0004) == "−2.1 ± 0.4"
+    assert told.nats(result) == "≥ −88.33 ± 0.50 (k = 5)"
+    assert told.bits(result) == "≤ 0.163"
+    assert told.nats(_result(-1.0, "~", None)) == "~ −1.00"
+    assert told.nats(None) == told.bits(_result(None, "")) == ""
+    assert told.thousandths(-0.0021, 0.0004) == "−2.1 ± 0.4"
 
 
 # Pages ----------------------------------------------------------------------------------------------------------------
@@ -217,10 +222,12 @@ def test_the_page_is_whole_needs_no_network_and_speaks_both_languages():
     assert len(checked.images) >= 6
     assert 'data-side="15"' in text
     assert len(text) < 2_000_000
+    assert "@page" in text  # printed, it is slides
 
 
 def test_every_text_has_both_languages_and_the_same_values():
-    for name, value in vars(words).items():
+    every = {**vars(words), **vars(words_compare), **{name: one.name for name, one in MEASURES.items()}}
+    for name, value in every.items():
         for text in value.values() if isinstance(value, dict) else [value]:
             if isinstance(text, words.Words):
                 assert text.en, name
@@ -330,7 +337,7 @@ def test_each_column_of_samples_is_of_one_class(levels, abreast, monkeypatch):
 
 def test_small_errors_are_not_rounded_away():
     result = results.result("nll", 3.36, 0.0021, sign="=")
-    assert tables.nats(result) == "= −3.36 ± 0.002"
+    assert told.nats(result) == "= −3.36 ± 0.002"
 
 
 # Runs -----------------------------------------------------------------------------------------------------------------
@@ -348,13 +355,32 @@ def test_run_page_and_results(run, monkeypatch):
     kept = json.loads((run.folder / "evaluation.json").read_text())
     monkeypatch.setitem(PUBLISHED, ("digits", "bytes"), {"bernoulli": PUBLISHED["binarized-mnist", "fixed"]["nade"]})
     monkeypatch.setattr("likely.report.measuring.evaluate", None)  # measured once, it must not be measured again
-    text = report.results_markdown([run.folder.parent], n=50)
+    text, missing = report.results_markdown([run.folder.parent], n=50)
+    assert missing == []
     value = kept["results"][0]["value"]
     assert f"= −{value:.2f}" in text
     assert "= −88.33" in text
     assert "[memory]" in text
     assert run.record["command"] in text
     assert run.record["machine"] in text
+
+
+def test_a_run_that_cannot_be_measured_does_not_stop_the_others(run, tmp_path):
+    for name, change in (("interrupted", {"status": "interrupted"}), ("gone", {"data": {**run.record["data"]}})):
+        record = json.loads(json.dumps({**run.record, **change}))
+        if name == "gone":
+            record["data"]["source"] = {"name_or_path": "nowhere.csv"}
+        shutil.copytree(run.folder, tmp_path / name)
+        (tmp_path / name / "evaluation.json").unlink(missing_ok=True)
+        (tmp_path / name / "run.json").write_text(json.dumps(record))
+    text, missing = report.results_markdown([tmp_path, run.folder], n=50)
+    assert [("nowhere.csv" in line, "likely resume" in line) for line in missing] == [(True, False), (False, True)]
+    assert "| bernoulli |" in text
+    assert "Not measured" in text
+    assert "nowhere.csv" in text
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "run.json").write_text("{")
+    assert len(report.results_markdown([tmp_path, run.folder], n=50).missing) == 3
 
 
 def test_results_need_finished_runs(run, tmp_path):

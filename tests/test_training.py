@@ -13,7 +13,7 @@ from likely import training
 from likely.core import Density, Gradient, Statistics, Turns
 from likely.data.parts import Part
 from likely.errors import LikelyError
-from likely.training import by_gradient, by_statistics, by_turns
+from likely.training import by_gradient, by_statistics, by_turns, optimize
 from likely.training.optimize import NonFiniteLoss, Order, rate
 from likely.training.state import Average, stream
 
@@ -212,6 +212,20 @@ def test_every_row_is_used_once_an_epoch_and_epochs_differ() -> None:
     assert all(torch.equal(e.sort().values, torch.arange(10)) for e in epochs)
     assert not torch.equal(epochs[0], epochs[1])
     assert torch.equal(Order(rows(10), 5, seed=0)(3), order(3))
+
+
+def test_the_order_of_very_many_rows_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimize, "SHUFFLED", 1000)
+    order = Order(rows(5000), 50, seed=0)
+    epochs = [torch.cat([order(100 * e + i) for i in range(100)]) for e in range(2)]
+    assert all(torch.equal(e.sort().values, torch.arange(5000)) for e in epochs)
+    assert (epochs[0] == epochs[1]).float().mean() < 0.01
+    batches = epochs[0].reshape(100, 50).float()
+    assert float((batches.mean(1) - 2500).abs().max()) < 5 * 5000 / 12**0.5 / 50**0.5  # each is spread over all rows
+    shared = [len(set(a) & set(b)) for a, b in zip(*(e.reshape(100, 50).tolist() for e in epochs), strict=True)]
+    assert max(shared) < 10
+    assert torch.equal(Order(rows(5000), 50, seed=0)(130), order(130))
+    assert order.permutation.numel() == 0
 
 
 def test_rows_with_weights_are_drawn_in_proportion() -> None:

@@ -28,6 +28,7 @@ _PUBLIC = {
     "build": "registry",
     "compare": "comparison",
     "entry": "registry",
+    "estimate": "parts.maximum_likelihood",
     "evaluate": "evaluation",
     "fit": "training",
     "load": "run",

@@ -6,6 +6,7 @@ trained again; one that was interrupted goes on where it stopped.
 
 from __future__ import annotations
 
+import math
 import platform
 import shlex
 import sys
@@ -14,17 +15,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 import likely
 from likely import data as datasets
-from likely import driver, registry, report
+from likely import driver, extractors, registry, report, training
 from likely import run as runs
+from likely.core import Model
 from likely.data.parts import Data
-from likely.errors import LikelyError, SpaceError
+from likely.errors import LikelyError, SpaceError, unknown
 from likely.progress import clock
+from likely.report.measures import ranked
 from likely.report.table import Row, Table
 from likely.run import Run
 
@@ -36,12 +39,25 @@ TOUR = {
 }
 #: which of them the tour asks for digits of a class: one that has no likelihood, which would need a table of its own
 TOUR_BY_LABEL = ("dcgan",)
+#: what the tour leaves out: a baseline for columns of reals, which on levels costs more and says less than `bernoulli`
+TOUR_LEAVES_OUT = ("independent",)
 TOUR_SAMPLES = 200  #: how many samples of each model the tour measures; there are 180 held-out digits
+
+
+class _Protocol(NamedTuple):
+    """How every model is measured: importance samples, samples drawn, features."""
+
+    k: int
+    n: int
+    features: str | None = None
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """One model to train: on which data, given what, how long, from which seed; `error` says why that is impossible."""
+    """One model to train: on which data, given what, how long, from which seed; `error` says why that is impossible.
+
+    `budget` is in seconds, `seen` in training rows, each counted as often as it is shown.
+    """
 
     model: str
     data: Data
@@ -49,6 +65,24 @@ class _Plan:
     seed: int
     error: str = ""
     cond: str | None = None
+    seen: int | None = None
+
+    def built(self) -> Model:
+        """Return the model, untrained, as it is without a preset."""
+        return registry.build(self.model, self.data.space, self.data.cond if self.cond else None)
+
+    @property
+    def updates(self) -> dict[str, int]:
+        """How long to train where the budget is counted in samples: {"steps": ...} or {"passes": ...}, else {}."""
+        if self.seen is None or self.error:
+            return {}
+        taken = training.options_of(self.built())
+        preset = registry.entry(self.model).presets.get(self.data.name, {})
+        rows = len(self.data.train)
+        if "passes" in taken:
+            return {"passes": max(1, round(self.seen / max(rows, 1)))}
+        batch = min(int(preset.get("batch", taken["batch"])), rows)
+        return {"steps": max(1, round(self.seen / batch))}
 
 
 def compare(
@@ -60,13 +94,18 @@ def compare(
     colour: str | None = None,
     cond: str | None = None,
     budget: str | float | None = None,
+    samples_seen: int | None = None,
     seeds: Sequence[int] = (0,),
     out: str | Path = "comparison",
     k: int = 64,
     n: int = 1000,
+    features: str | None = "auto",
     quiet: bool = False,
 ) -> Table:
     """Fit many models on one data set and write `table.json`, `table.md` and `index.html` into a folder.
+
+    All models get the same data, the same budget (time, or samples seen) and the same protocol. With several seeds,
+    each model is one row: the mean over seeds, with an interval that covers held-out data and seeds.
 
     A model that does not take the data as they are is fitted on their `threshold` view, where every entry is a bit, and
     stands in a second table: likelihoods compare only within a view. Asked again with the same arguments, finished runs
@@ -80,10 +119,15 @@ def compare(
         colour: bring pictures to grey, rgb or rgba.
         cond: condition on the data's "label" or "caption" every model that can be.
         budget: how long each model may train, such as 30s or 2m; None takes what its preset says.
+        samples_seen: instead of a time, how many training rows each model is shown, every row as often as it comes:
+            steps = samples / batch for models that learn by gradient, passes = samples / rows (at least one) for those
+            that learn by statistics.
         seeds: every model is trained once from each.
         out: the folder for the page, the table and the runs.
         k: how many importance samples a `Weighted` model averages.
-        n: how many samples to draw for the two-sample distance.
+        n: how many samples to draw for the two-sample distances.
+        features: the extractor in whose features sets are compared too; "auto" takes the project's own classifier where
+            it knows the data, "none" or None takes none.
         quiet: show no progress.
 
     Returns:
@@ -91,7 +135,7 @@ def compare(
 
     Raises:
         UnknownName: a model or data set is misspelt.
-        LikelyError: the data cannot be used, or the budget is not a time.
+        LikelyError: the data cannot be used, the budget is not a time, or both kinds of budget are given.
         Interrupted: a signal arrived; what was finished is kept, and the same call goes on from there.
     """
     names = list(registry.names() if models is None else models)
@@ -99,13 +143,19 @@ def compare(
         registry.entry(name)
     if not names or not seeds:
         raise LikelyError("nothing to compare: name at least one model and one seed.")
+    if budget is not None and samples_seen is not None:
+        raise LikelyError("give a budget in time or in samples seen, not both.")
+    if samples_seen is not None:
+        training.at_least("samples_seen", samples_seen, 1, whole=True)
     seconds = None if budget is None else driver.duration(budget)
+    if features not in (None, "auto", "none", *extractors.names()):
+        raise unknown("extractor", str(features), ["auto", "none", *extractors.names()])
     loaded = data if isinstance(data, Data) else datasets.load(data, view=view, size=size, colour=colour)
     plans = []
     for name in names:
         usable, error = _fitting_view(name, loaded)
         given = cond if registry.entry(name).conditional else None
-        plans += [_Plan(name, usable, seconds, seed, error, given) for seed in seeds]
+        plans += [_Plan(name, usable, seconds, seed, error, given, samples_seen) for seed in seeds]
     words = ["likely", "compare", "--data", str(loaded.source.get("name_or_path", loaded.name))]
     words += [] if view is None else ["--view", view]
     words += [] if models is None else ["--models", ",".join(names)]
@@ -113,8 +163,12 @@ def compare(
     words += [] if colour is None else ["--colour", colour]
     words += [] if cond is None else ["--cond", cond]
     words += [] if budget is None else ["--budget", str(budget)]
+    words += [] if samples_seen is None else ["--samples-seen", str(samples_seen)]
+    words += [] if features == "auto" else ["--features", features or "none"]
+    words += [] if n == 1000 else ["-n", str(n)]
+    words += [] if k == 64 else ["-k", str(k)]
     words += [] if tuple(seeds) == (0,) else [f"--seed={seed}" for seed in seeds]
-    return _carry_out(plans, Path(out), shlex.join(words), k, n, quiet)
+    return _carry_out(plans, Path(out), shlex.join(words), _Protocol(k, n, _extractor(features, loaded)), quiet)
 
 
 def tour(out: str | Path = "tour", *, seed: int = 0, quiet: bool = False) -> Table:
@@ -133,7 +187,20 @@ def tour(out: str | Path = "tour", *, seed: int = 0, quiet: bool = False) -> Tab
         for loaded in [datasets.load(name)]
         for model in models
     ]
-    return _carry_out(plans, Path(out), "likely tour", 64, TOUR_SAMPLES, quiet)
+    return _carry_out(plans, Path(out), "likely tour", _Protocol(64, TOUR_SAMPLES), quiet)
+
+
+def _extractor(features: str | None, data: Data) -> str | None:
+    """Return the extractor to measure in: as named, or for "auto" the one that knows these data, if it reads them."""
+    if features != "auto":
+        return None if features == "none" else features
+    name = extractors.own(data.name) if data.source.get("name_or_path") == data.name else None
+    try:
+        if name is not None:
+            extractors.load(name).accept(data.space)
+        return name
+    except LikelyError:
+        return None
 
 
 def _fitting_view(model: str, data: Data) -> tuple[Data, str]:
@@ -153,7 +220,7 @@ def _fitting_view(model: str, data: Data) -> tuple[Data, str]:
         return data, reason
 
 
-def _carry_out(plans: list[_Plan], out: Path, command: str, k: int, n: int, quiet: bool) -> Table:
+def _carry_out(plans: list[_Plan], out: Path, command: str, protocol: _Protocol, quiet: bool) -> Table:
     """Train and measure what was planned, one after another, and write the table after each and the page at the end."""
     versions = {"likely": likely.__version__, "torch": torch.__version__, "python": platform.python_version()}
     created = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -167,17 +234,27 @@ def _carry_out(plans: list[_Plan], out: Path, command: str, k: int, n: int, quie
             if plan.error:
                 raise SpaceError(plan.error)
             run = _trained(plan, out / "runs", silent)
-            row = report.measured(run, k=k, n=n)
-            exhibits.append(report.Exhibit(row, run.model, run.data, run.log()))
+            row = report.measured(run, **protocol._asdict())
+            exhibits.append(report.Exhibit(row, run.model, run.data, run.log(), run.record))
         except Exception as error:  # this model's row says what happened; the others go on
             row = Row(plan.model, plan.data.name, plan.data.view, plan.seed, error=_reason(error))
         table.rows.append(row)
         say.row(row, i, len(plans))
         runs.write_json(out / "table.json", table.to_json())
+    runs.write_json(out / "table.json", {**table.to_json(), "standings": _plain(report.standings(table))})
     runs.write_bytes(out / "table.md", report.markdown(table).encode())
     runs.write_bytes(out / "index.html", report.page(table, exhibits).encode())
     say.end(table, out / "index.html")
     return table
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: numbers that are not finite become null."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _reason(error: Exception) -> str:
@@ -195,9 +272,8 @@ def _trained(plan: _Plan, folder: Path, quiet: bool) -> Run:
         if not place.exists():
             name, options = _named(plan.data)
             train: Any = driver.train
-            return train(
-                plan.model, name, **options, cond=plan.cond, budget=plan.budget, seed=plan.seed, out=place, quiet=quiet
-            )
+            options |= {"cond": plan.cond, "budget": plan.budget, "seed": plan.seed, **plan.updates}
+            return train(plan.model, name, **options, out=place, quiet=quiet)
         found = runs.open(place)
         if _matches(plan, found.record):
             found.data = plan.data
@@ -209,7 +285,13 @@ def _matches(plan: _Plan, record: dict[str, Any]) -> bool:
     """Whether a run was made from this plan by this version, with the preset as it is today."""
     preset = registry.entry(plan.model).presets.get(plan.data.name, {})
     made = {**record["fit"], **record["numbers"]}
-    same = all(made[name] == value for name, value in preset.items() if name in made and plan.budget is None)
+    if plan.budget is not None or plan.seen is not None:  # how long: the budget's word replaces the preset's
+        preset = {name: value for name, value in preset.items() if name not in ("steps", "epochs", "budget", "passes")}
+    elif "epochs" not in preset:
+        taken = training.options_of(plan.built())
+        preset = {name: taken[name] for name in ("steps", "passes") if name in taken} | preset
+    preset = preset | plan.updates
+    same = all(made[name] == value for name, value in preset.items() if name in made)
     return (
         same
         and report.given(record) == (plan.cond or "")
@@ -251,14 +333,20 @@ class _Teller:
         from rich.console import Console
         from rich.table import Table as Lines
 
-        console = Console(stderr=True)
-        for (data, view), rows in table.views().items():
-            several = len({row.seed for row in rows}) > 1
-            shown = [i for i, name in enumerate(report.COLUMNS) if name != "parameters" and (several or name != "seed")]
+        console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
+        for (data, view), found in report.pools(table).items():
+            likelihoods = ranked(found, ("nll", ""))
+            several = any(len(pool.rows) > 1 for pool in found) or len({pool.row.seed for pool in found}) > 1
+            hidden = {"parameters", "bits/dim", "scores/s", *(() if several else ("seed",))}
+            shown = [i for i, name in enumerate(report.COLUMNS) if name not in hidden]
             lines = Lines(title=f"{data} ({view})", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+            lines.add_column("rank", justify="right", no_wrap=True)
             for i in shown:
                 lines.add_column(report.COLUMNS[i], justify="left" if i == 0 else "right", no_wrap=i < 3)
-            for cells in [*(report.cells(row) for row in rows), *report.baselines(rows)]:
-                lines.add_row(*(cells[i].strip("*") for i in shown))
+            for i, pool in enumerate(found):
+                texts = report.cells(pool.row, len(pool.rows))
+                lines.add_row(report.place_text(likelihoods.places.get(i)), *(texts[j] for j in shown))
+            for texts in report.baselines([pool.row for pool in found]):
+                lines.add_row("", *(texts[j].strip("*") for j in shown))
             console.print(lines)
         console.print(f"page: {page.absolute()}", soft_wrap=True, highlight=False)

@@ -202,6 +202,14 @@ def _values(x: Any) -> Tensor:
     return x.values if isinstance(x, Ragged) else torch.as_tensor(x)
 
 
+def _known(x: Any) -> Tensor | None:
+    """Return where an array of floating numbers is not NaN; None where nothing is missing, and for what is no array."""
+    if not isinstance(x, Tensor) and getattr(getattr(x, "dtype", None), "kind", "") != "f":
+        return None
+    missing = torch.as_tensor(x).isnan()
+    return ~missing if bool(missing.any()) else None
+
+
 def _with_values(x: Any, values: Tensor) -> Any:
     return x._replace(values=values) if isinstance(x, Ragged) else values
 
@@ -233,6 +241,8 @@ class Density(Model):
             known = ~_values(x).isnan()
             if not bool(known.all()):
                 return self.log_marginal(x, known, cond)
+        elif isinstance(self, Marginal) and (seen := _known(x)) is not None:
+            return self.log_marginal(x, seen, cond)  # levels that are missing
         elif isinstance(self.space, Real):
             values = torch.as_tensor(x)
             if values.is_floating_point() and bool(values.isnan().any()):
@@ -529,6 +539,8 @@ class Statistics(Model):
             SpaceError: an argument does not fit, or the model cannot be fitted with missing values.
         """
         checked = known is None and holds_reals(self.space)
+        if known is None and not checked:
+            known = _known(x)  # levels that are missing
         if checked:
             x, cond = self._given(x, cond, missing=True)
             missing = _values(x).isnan()

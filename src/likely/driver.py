@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 import likely
+from likely import crew, registry, run, training
 from likely import data as datasets
-from likely import registry, run, training
 from likely.core import Density, Energy, Gradient, Model, Turns, Weighted
 from likely.data.parts import Data, Part
 from likely.errors import DataError, LikelyError, unknown
@@ -52,6 +52,7 @@ def train(
     view: str | None = None,
     size: int | None = None,
     colour: str | None = None,
+    sequence: str | None = None,
     cond: str | None = None,
     preset: str = "auto",
     steps: int | None = None,
@@ -73,6 +74,7 @@ def train(
     validate_every: int | None = None,
     patience: int | None = None,
     device: str = "auto",
+    processes: int = 1,
     seed: int = 0,
     out: str | Path | None = None,
     tensorboard: bool = False,
@@ -87,6 +89,7 @@ def train(
         view: how values are looked at: bytes, reals, threshold, dynamic or fixed.
         size: resize pictures to this many pixels a side.
         colour: bring pictures to grey, rgb or rgba.
+        sequence: the column of a table that says which sequence a row is a step of.
         cond: condition the model on the data's "label" or "caption", or on a column of your own.
         preset: the model's numbers for a named data set; auto takes the one of these data, none takes none.
         steps: how many updates.
@@ -108,6 +111,7 @@ def train(
         validate_every: updates between validations; 0 validates ten times.
         patience: validations without gain before stopping early; 0 never stops early.
         device: auto, cpu or cuda.
+        processes: how many processes of this machine fit together, each on its share of the rows.
         seed: decides weights, data order and noise.
         out: the run folder; by default a new one under runs/.
         tensorboard: also write TensorBoard event files.
@@ -130,10 +134,11 @@ def train(
         name: value for name, value in locals().items() if name in FIT_OPTIONS and value is not None
     }
     described = registry.entry(model)
-    given = _given(view=view, size=size, colour=colour)
+    given = _given(view=view, size=size, colour=colour, sequence=sequence)
     loaded = data if isinstance(data, Data) else datasets.load(data, **given, **_given(cond=cond))
     said = _said(loaded) if isinstance(data, Data) else {"name_or_path": str(data), **given}
-    command = _command(model, {**said, "cond": cond, "seed": seed, **asked, **numbers}, preset)
+    several = {"processes": processes} if processes != 1 else {}
+    command = _command(model, {**said, "cond": cond, **several, "seed": seed, **asked, **numbers}, preset)
     chosen = _preset(described, preset, loaded)
     if {"steps", "epochs", "budget", "passes"} & set(asked):  # how long: the user's word replaces the preset's
         chosen = {k: v for k, v in chosen.items() if k not in ("steps", "epochs", "budget", "passes")}
@@ -141,6 +146,7 @@ def train(
     numbers = {k: v for k, v in chosen.items() if k not in FIT_OPTIONS} | numbers
     built = registry.build(model, loaded.space, _condition(loaded, cond), seed=seed, **numbers)
     place = _device(device)
+    crew.check(processes, place, loaded.source)
     built.to(place)
     control = {k: options.pop(k) for k in ("epochs", "budget", "validate_every", "patience") if k in options}
     for name in ("epochs", "validate_every", "patience"):
@@ -179,6 +185,7 @@ def train(
         "patience": control.get("patience", 0),
         "seed": seed,
         "device": str(place),
+        "processes": processes,
         "parameters": sum(p.numel() for p in built.parameters()) or sum(b.numel() for b in built.buffers()),
         "versions": {"likely": likely.__version__, "torch": torch.__version__, "python": platform.python_version()},
         "machine": machine(),
@@ -229,17 +236,15 @@ def resume(folder: str | Path, *, data: str | Path | None = None, steps: int | N
     record["data"]["source"] = loaded.source
     model = run.blank(record)
     model.to(_device(record["device"]))
-    path = opened.folder / "state.safetensors"
-    if not path.exists():  # killed before the first checkpoint: start again
+    saved = crew.saved(opened, model)
+    if saved is None:  # killed before the first checkpoint: start again
         run.rewrite_log(opened.folder, [])
         return _go(opened, model, loaded, None, 0.0, quiet)
-    tensors, metadata = run.read_tensors(path)
-    plain, own = json.loads(metadata["state"]), json.loads(metadata["driver"])
+    plain, _, own = saved
     if steps is not None and steps <= plain["step"]:
         raise LikelyError(f"'{opened.folder}' has made {plain['step']} steps already; give more than that.")
-    model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model/")})
     run.rewrite_log(opened.folder, [row for row in opened.log() if row["step"] <= plain["step"]])
-    return _go(opened, model, loaded, (plain, tensors, own), own["seconds"], quiet)
+    return _go(opened, model, loaded, saved, own["seconds"], quiet)
 
 
 FIT_OPTIONS = (
@@ -320,9 +325,15 @@ def _go(
         run.write_json(folder / "run.json", record)
 
     title = f"{record['model']} on {data.name}"
-    with Progress(title, quiet=quiet) as progress, _signals() as asked, _writer(folder, record) as write:
+    with (
+        Progress(title, quiet=quiet) as progress,
+        _signals() as asked,
+        _writer(folder, record) as write,
+        ExitStack() as stack,
+    ):
         try:
-            for step in training.fit(model, data.train, seed=seed, resume=resume_from, **options):
+            fabric = stack.enter_context(crew.together(made, record.get("processes", 1)))
+            for step in training.fit(model, data.train, seed=seed, resume=resume_from, fabric=fabric, **options):
                 for name, value in step.metrics.items():
                     window.setdefault(name, []).append(value)
                 now = time.monotonic() - began
@@ -594,7 +605,7 @@ def _slug(name: str) -> str:
 
 def _said(data: Data) -> dict[str, Any]:
     """Return how loaded data are asked for on the command line."""
-    return {k: v for k, v in data.source.items() if k in ("name_or_path", "view", "size", "colour")} or {
+    return {k: v for k, v in data.source.items() if k in ("name_or_path", "view", "size", "colour", "sequence")} or {
         "name_or_path": data.name
     }
 

@@ -58,9 +58,16 @@ class Progress:
         now = time.monotonic()
         if now - self.last < (0.1 if self.bar is not None else self.every):
             return
-        self.last = now
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        text = f"step {step}  {numbers}  {speed:,.0f} rows/s" + ("" if left is None else f"  {clock(left)} left")
+        self.tell(done, f"step {step}  {numbers}  {speed:,.0f} rows/s", left)
+
+    def tell(self, done: float, what: str, left: float | None) -> None:
+        """Show how much is done (0 to 1), what is done now, and seconds left where that is known."""
+        now = time.monotonic()
+        if self.quiet or now - self.last < (0.1 if self.bar is not None else self.every):
+            return
+        self.last = now
+        text = what + ("" if left is None else f"  {clock(left)} left")
         if self.bar is not None:
             self.bar.update(self.task, completed=done, text=text)
         else:

@@ -175,10 +175,24 @@ class _Discrete(Space):
         return torch.uint8 if self.levels <= 256 else torch.int64
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many levels each entry has, in raster order."""
+        values = getattr(self, "values", None)
+        return (self.levels,) * self.size if values is None else tuple(map(len, values))
+
+    @property
+    def uneven(self) -> bool:
+        """Whether some entries have fewer levels than others."""
+        return getattr(self, "values", None) is not None and min(self.sizes) < self.levels
+
+    @property
     def points(self) -> int:
-        return int(self.levels**self.size)
+        return math.prod(self.sizes)
 
     def _entries_ok(self, x: Tensor) -> Tensor:
+        if self.uneven:
+            top = torch.tensor(self.sizes, device=x.device).reshape(self.shape)
+            return (x >= 0) & (x < top) & (not x.is_floating_point() or x == x.floor())
         if x.is_floating_point():
             return (x >= 0) & (x < self.levels) & (x == x.floor())
         if x.dtype == torch.uint8 and self.levels >= 256:
@@ -188,15 +202,20 @@ class _Discrete(Space):
         return (x >= 0) & (x < self.levels)
 
     def _values(self) -> str:
+        if self.uneven:
+            return "whole numbers below how many levels the entry has"
         return "0 or 1" if self.levels == 2 else f"whole numbers 0 to {self.levels - 1}"
 
     def random(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        if self.uneven:
+            share = torch.rand((n, self.size), generator=generator, dtype=torch.float64)
+            return (share * torch.tensor(self.sizes)).reshape(n, *self.shape).to(self.dtype)
         return torch.randint(self.levels, (n, *self.shape), generator=generator).to(self.dtype)
 
     def enumerate(self) -> Tensor:
         if self.points > ENUMERABLE:
             raise SpaceError(f"{self} has {self.points} points; only up to {ENUMERABLE} can be enumerated.")
-        rows = list(itertools.product(range(self.levels), repeat=self.size))
+        rows = list(itertools.product(*map(range, self.sizes)))
         return torch.tensor(rows).reshape(-1, *self.shape).to(self.dtype)
 
 
@@ -220,11 +239,14 @@ class Finite(_Discrete):
         levels: how many values an entry may take; they are 0 to levels - 1.
         categories: a name per level (class names), or None.
         ordered: whether neighbouring levels are near in meaning (brightness: yes; classes: no).
+        values: for each entry, in raster order, what its own levels are called (the columns of a table): it has as many
+            levels as names, at most `levels`. None: every entry has all levels.
     """
 
     levels: int = 256
     categories: tuple[str, ...] | None = None
     ordered: bool = True
+    values: tuple[tuple[str, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -232,9 +254,13 @@ class Finite(_Discrete):
             raise SpaceError(f"a finite space needs at least one level, not {self.levels}.")
         if self.categories is not None and len(self.categories) != self.levels:
             raise SpaceError(f"{len(self.categories)} category names for {self.levels} levels.")
+        if self.values is not None:
+            object.__setattr__(self, "values", tuple(tuple(str(v) for v in each) for each in self.values))
+            if len(self.values) != self.size or not all(1 <= size <= self.levels for size in self.sizes):
+                raise SpaceError(f"values must name 1 to {self.levels} levels for each of {self.size} entries.")
 
     def __str__(self) -> str:
-        return f"Finite({self.shape}, {self.levels})"
+        return f"Finite({self.shape}, {'up to ' * self.uneven}{self.levels})"
 
 
 class Ragged(NamedTuple):
@@ -355,7 +381,10 @@ def ragged(sequences: Any, lengths: Any = None) -> Ragged:
         if min(many, default=0) < 0 or sum(many) != len(steps):
             raise SpaceError(f"the lengths must be 0 or more and add up to {len(steps)} steps, not to {sum(many)}.")
         sequences = steps.split(many)
-    parts = [torch.as_tensor(one) for one in sequences]
+    try:
+        parts = [torch.as_tensor(one) for one in sequences]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SpaceError(f"a sequence cannot be read as an array of numbers ({error}).") from None
     shapes = {tuple(part.shape[1:]) if part.dim() else None for part in parts if part.dim() != 1 or len(part)}
     if None in shapes or len(shapes) > 1:
         raise SpaceError(f"sequences must have steps of one shape; these have {sorted(map(str, shapes))}.")
@@ -377,8 +406,14 @@ def holds_reals(space: Space) -> bool:
     return isinstance(space.step if isinstance(space, Sequence) else space, Real)
 
 
-def accept(space: Space, *kinds: type[Space], model: str) -> None:
+def accept(space: Space, *kinds: type[Space], model: str, uneven: bool = False) -> None:
     """Raise one clear line unless the space is one of the kinds that a model takes.
+
+    Arguments:
+        space: what the data are.
+        kinds: what the model takes.
+        model: its name.
+        uneven: whether it takes entries of which each has its own number of levels.
 
     Raises:
         SpaceError: the message names the model, the space, what is taken, and which view of the data helps.
@@ -391,6 +426,11 @@ def accept(space: Space, *kinds: type[Space], model: str) -> None:
             else ""
         )
         raise SpaceError(f"model '{model}' takes {taken}, not {space}{help}.")
+    if isinstance(space, Finite) and space.uneven and not uneven:
+        raise SpaceError(
+            f"model '{model}' takes entries that have equally many levels, not {space}; take table, bernoulli, markov "
+            "or chow_liu."
+        )
 
 
 def batches(n: int, rows: int) -> Iterator[slice]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from cyclopts import App, CycloptsError
 
 from likely import __version__
-from likely.cli import catalogue, fitting, judging, parameters, using
+from likely.cli import catalogue, choosing, fitting, judging, parameters, using
 from likely.cli.answer import Answer, Misuse, plain
 from likely.errors import LikelyError, UnknownName
 
@@ -26,6 +26,7 @@ _COMMANDS: tuple[Callable[..., Answer], ...] = (
     catalogue.models,
     catalogue.data,
     parameters.parameters,
+    choosing.choose,
     fitting.resume,
     using.sample,
     using.score,

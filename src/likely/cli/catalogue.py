@@ -62,6 +62,7 @@ def data(
     view: str | None = None,
     size: int | None = None,
     colour: str | None = None,
+    sequence: str | None = None,
     output: Output = None,
 ) -> Answer:
     """List the named data sets, or describe one: its parts, its space, a picture of it.
@@ -73,6 +74,7 @@ def data(
         view: how to look at it: bytes, reals, fixed, dynamic, threshold.
         size: the side to which pictures are brought.
         colour: bring pictures to grey, rgb or rgba.
+        sequence: the column of a table that says which sequence a row is a step of.
         output: where to write a picture of the first training data (.png).
     """
     from likely import data as sets
@@ -82,7 +84,7 @@ def data(
         text = columns(known.items(), ("data", "what it is"))
         return Answer({"data": known}, f"{text}\n\nAbout one, or about your own: likely data NAME|PATH")
     path = None if output is None else files.target(output, (".png",))
-    loaded = sets.load(name, view=view, size=size, colour=colour)
+    loaded = sets.load(name, view=view, size=size, colour=colour, sequence=sequence)
     record = sets.describe(loaded) | {"picture": None if path is None else str(path)}
     if path is not None:
         x, _ = loaded.train.batch(slice(0, PICTURED))
@@ -90,7 +92,7 @@ def data(
     spoken = record | {"space": loaded.space, "cond": loaded.cond, "source": None}
     told = {key: value for key, value in spoken.items() if value is not None and value is not False and value != ""}
     lines = [(key.replace("_", " "), _words(value)) for key, value in told.items()]
-    flags = {"view": view, "size": size, "colour": colour}
+    flags = {"view": view, "size": size, "colour": colour, "sequence": sequence}
     again = "".join(f" --{flag} {value}" for flag, value in flags.items() if value is not None)
     return Answer(record, f"{columns(lines, ('data', name))}\n\nFit it: likely fit vae --data {quoted(name)}{again}")
 

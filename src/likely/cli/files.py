@@ -59,7 +59,7 @@ def target(output: str, suffixes: Sequence[str], *, folder: bool = False) -> Pat
 
 def write_values(output: Path, x: Any, space: Space) -> None:
     """Write values of a space in the form that the ending of the name says."""
-    from likely.spaces import Ragged
+    from likely.spaces import Finite, Ragged
 
     suffix = output.suffix.lower()
     if suffix == ".png":
@@ -72,7 +72,10 @@ def write_values(output: Path, x: Any, space: Space) -> None:
         write_arrays(output, {"x": x})
     elif suffix == ".csv":
         names = space.names or [f"x{i}" for i in range(space.size)]
-        write_table(output, names, x.reshape(len(x), -1).tolist())
+        flat = x.reshape(len(x), -1).tolist()
+        if isinstance(space, Finite) and space.values is not None:
+            flat = [["" if v != v else space.values[d][int(v)] for d, v in enumerate(row)] for row in flat]
+        write_table(output, names, flat)
     else:
         _write_folder(output, x, space)
 

@@ -87,18 +87,38 @@ def data_of(run: Run, name: str | None, view: str | None, size: int | None, *, w
     source = run.record["data"]["source"]
     name = name or source["name_or_path"]
     taken = ("colour", "cond", "seed", "size", "weight") if name not in data.names() else ("cond", "seed")
+    if Path(name).suffix.lower() in (".csv", ".tsv", ".parquet"):
+        taken = (*taken, "sequence")
     options = {key: source[key] for key in taken if key in source} | ({} if size is None else {"size": size})
     if options.get("cond") == "label":  # what labels are called there is for the file to say
         del options["cond"]
     options["view"] = view or run.record["data"]["view"]
     if whole and name not in data.names():
         try:
-            return _aligned(run, data.load(name, **options, valid=0.0, test=0.0))
+            loaded = data.load(name, **options, valid=0.0, test=0.0)
         except (
             DataError
         ):  # files that say which part a row belongs to cannot be left undivided; or a fault, raised below
             pass
+        else:
+            return _aligned(run, loaded)
     return _aligned(run, data.load(name, **options))
+
+
+def undivided(name: str, **options: Any) -> Data:
+    """Return a set of data to compare with another, left on disk: all rows of a file in one part, if it says no parts.
+
+    Raises:
+        LikelyError: there are no such data.
+    """
+    from likely import data
+
+    if name in data.names():
+        return data.load(name, **options)
+    try:
+        return data.load(name, **options, valid=0.0, test=0.0, on_disk=True)
+    except DataError:  # the files say which part a row belongs to; or a fault, raised below
+        return data.load(name, **options, on_disk=True)
 
 
 def _aligned(run: Run, data: Data) -> Data:
@@ -111,9 +131,11 @@ def _aligned(run: Run, data: Data) -> Data:
     import torch
 
     from likely.data import NAMES
+    from likely.data.sequences import like
     from likely.spaces import Finite
 
     model = run.model
+    data = like(data, model.space)
     levels = [one.levels for one in (model.space, data.space) if isinstance(one, Finite)]
     if data.name in NAMES and len(set(levels)) == 2:  # a file's levels are only those that occur in it
         raise DataError(
@@ -127,7 +149,11 @@ def _aligned(run: Run, data: Data) -> Data:
             )
         order = torch.tensor([theirs.index(name) for name in mine])
         ordered: dict[str, Any] = {name: replace(part, x=part.x[:, order]) for name, part in data.parts.items()}
-        data = replace(data, space=replace(data.space, names=mine), **ordered)
+        columns = replace(data.space, names=mine)
+        if isinstance(columns, Finite) and columns.values is not None:
+            columns = replace(columns, values=tuple(columns.values[i] for i in order.tolist()))
+        data = replace(data, space=columns, **ordered)
+    data = _releveled(model.space, data)
     space = model.cond_space
     if space is None or data.cond == space:
         return data
@@ -145,6 +171,44 @@ def _aligned(run: Run, data: Data) -> Data:
     number = torch.tensor([known.index(name) for name in classes], dtype=space.dtype)
     parts: dict[str, Any] = {name: replace(part, cond=number[part.cond.long()]) for name, part in data.parts.items()}
     return replace(data, cond=space, **parts)
+
+
+def _releveled(known: Space, data: Data) -> Data:
+    """Return the data with the levels of each column numbered as the run's are, by what they are called.
+
+    Raises:
+        DataError: a column has a value that the run does not know.
+    """
+    import torch
+
+    from likely.spaces import Finite
+
+    space = data.space
+    if not isinstance(space, Finite) or not isinstance(known, Finite) or None in (space.values, known.values):
+        return data
+    if space.values == known.values or space.size != known.size:
+        return data
+    assert space.values is not None
+    assert known.values is not None
+    number = torch.zeros(space.size, space.levels)
+    for d, (theirs, mine) in enumerate(zip(space.values, known.values, strict=True)):
+        strange = [value for value in theirs if value not in mine]
+        if strange:
+            name = known.names[d] if known.names else str(d)
+            raise DataError(
+                f"'{data.name}' has the value {', '.join(strange[:5])} in column '{name}', unknown to the run; "
+                f"it knows {', '.join(mine[:20])}."
+            )
+        number[d, : len(theirs)] = torch.tensor([float(mine.index(value)) for value in theirs])
+    column = torch.arange(space.size)
+
+    def renumbered(x: Tensor) -> Tensor:
+        missing = x.isnan() if x.is_floating_point() else torch.zeros_like(x, dtype=torch.bool)
+        found = number[column, torch.where(missing, 0, x).long()]
+        return torch.where(missing, torch.nan, found) if bool(missing.any()) else found.to(known.dtype)
+
+    parts: dict[str, Any] = {name: replace(part, x=renumbered(part.x)) for name, part in data.parts.items()}
+    return replace(data, space=known, **parts)
 
 
 def rows(run: Run, which: Which, *, most: int | None = None, seed: int = 0) -> Rows:

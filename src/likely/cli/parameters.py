@@ -109,7 +109,6 @@ def _formula(n: int, levels: int, order: int) -> str:
 def free(model: Model) -> int:
     """Return how many numbers a model is free to choose: what it counts itself, else the sizes of its weights."""
     from likely.families.dequantized import Dequantized
-    from likely.families.mixture import GaussianMixture
     from likely.models.bernoulli import Bernoulli
 
     if isinstance(model, Dequantized):
@@ -119,18 +118,4 @@ def free(model: Model) -> int:
         return int(own)
     if isinstance(model, Bernoulli):
         return chain(model.space.size, model.levels, 0)
-    if isinstance(model, GaussianMixture):
-        return _gaussians(len(model.mean), model.space.size, model.covariance, model.rank)
     return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-
-
-def _gaussians(components: int, size: int, covariance: str, rank: int) -> int:
-    """Return the numbers of a mixture of Gaussians: weights, means and covariances."""
-    full = size * (size + 1) // 2
-    if rank < size:
-        rotation = rank * (rank - 1) // 2  # turning the directions among themselves changes nothing
-        low = size * rank - rotation + 1
-    else:
-        low = full
-    each = {"full": full, "diagonal": size, "diag": size, "spherical": 1}.get(covariance, min(low, full))
-    return components - 1 + components * size + (full if covariance == "tied" else components * each)

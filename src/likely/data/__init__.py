@@ -63,15 +63,24 @@ def load(
     seed: int = 0,
     valid: float | None = None,
     test: float | None = None,
+    resize: str | None = None,
+    on_disk: bool = False,
+    sequence: str | None = None,
 ) -> Data:
     """Load a named data set, or your own file or folder, as train, valid and test parts with their space.
 
     Own data may be a folder, zip or tar of pictures (class subfolders become labels, `metadata.jsonl` becomes captions,
     folders `train`, `valid` and `test` are respected as the split), `.npy`, `.npz` (an array X, x, images or data, and
     labels y or labels), `.csv`, `.tsv` or `.parquet` (numeric columns; missing values become NaN; a column called label
-    or class becomes labels). Real values are float32. Arrays of more than a quarter of the machine's memory stay on
-    disk. Named files are searched for in the folder of the environment variable `LIKELY_DATA`, then in the user's
-    cache, and then downloaded; their checksums are verified each time.
+    or class becomes labels).
+
+    Sequences of different lengths may be a folder with a `.npy`, `.csv` or `.tsv` file for each, a table whose column
+    `sequence` says which sequence a row belongs to, `.npz` with `lengths` and `values` (all steps end to end), or
+    `.txt` with a sequence a line (words between spaces, else characters). Texts become levels that keep their names.
+
+    Real values are float32. Arrays of more than a quarter of the machine's memory stay on disk. Named files are looked
+    for in the folder of the environment variable `LIKELY_DATA`, then in the user's cache, and then downloaded; their
+    checksums are verified each time.
 
     Arguments:
         name_or_path: a name of `names()`, or the path of a file or folder.
@@ -80,7 +89,7 @@ def load(
             row, P(1) = x / highest level; valid and test bits drawn once by `seed`) or `fixed` (bits as given). None
             takes what the data are.
         size: own pictures: height and width in pixels, one number for squares. The largest centred part of that aspect
-            ratio is kept and resized with antialiasing (Lanczos).
+            ratio is kept and resized, with antialiasing unless `resize` says otherwise.
         colour: own pictures: `grey`, `rgb` or `rgba`; None keeps what the files have. Transparency is laid over white.
         cond: what is given: `label`, `caption` (the field `text`), `none`, or the name of a column or metadata field;
             None takes labels where there are any, else captions.
@@ -88,6 +97,10 @@ def load(
         seed: decides all that is drawn: random splits, toys, the valid and test bits of the dynamic view.
         valid, test: own data: the fractions held out, each 0.1 unless given. With 0 and 0 all rows are in `train`, in
             the file's order.
+        resize: own pictures, with `size`: how they are resized, `lanczos` (the default), `clean` (antialiased bicubic)
+            or `legacy` (TensorFlow 1's bilinear); distances between pictures depend on it.
+        sequence: own tables: the column that says which sequence a row is a step of.
+        on_disk: own pictures and arrays: read or decode rows each time they are looked at, and keep none in memory.
 
     Raises:
         UnknownName: no data set has this name; the message suggests the nearest.
@@ -110,12 +123,16 @@ def load(
         "seed": seed or None,
         "valid": valid,
         "test": test,
+        "resize": resize,
+        "sequence": sequence,
     }
     source = {key: value for key, value in source.items() if value is not None}
     if asked in NAMES:
         from likely.data.named import load_named
 
-        fixed = ("weight", "valid", "test") + (() if asked == "cifar10-jpeg" else ("size", "colour"))
+        fixed = ("weight", "valid", "test", "resize", "sequence") + (
+            () if asked == "cifar10-jpeg" else ("size", "colour")
+        )
         for option in fixed:
             if option in source:
                 raise DataError(f"{option} does not apply to '{asked}', whose form is fixed; leave it out.")
@@ -126,7 +143,18 @@ def load(
 
         path = _path(asked)
         data = load_own(
-            path, view=view, size=size, colour=colour, cond=cond, weight=weight, seed=seed, valid=valid, test=test
+            path,
+            view=view,
+            size=size,
+            colour=colour,
+            cond=cond,
+            weight=weight,
+            seed=seed,
+            valid=valid,
+            test=test,
+            resize=resize,
+            on_disk=on_disk,
+            sequence=sequence,
         )
         source["name_or_path"] = str(path.absolute())
     data.source = source

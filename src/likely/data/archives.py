@@ -1,4 +1,7 @@
-"""Files of a folder, zip or tar by name. Nothing is unpacked to disk; links and unsafe names are refused."""
+"""Files of a folder, zip or tar by name, read when they are wanted. Links and unsafe names are refused.
+
+What a compressed tar holds goes into one temporary file without a name, since it can be read from its start only.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,34 @@ import gzip
 import lzma
 import os
 import tarfile
+import tempfile
+import threading
+import weakref
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 from likely.data import foreign
 from likely.errors import DataError
 
 TAR = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
-Files = dict[str, Callable[[], bytes]]  #: path within -> what reads the file
+Read = Callable[[], bytes]
+
+
+class Files(dict[str, Read]):
+    """Path within -> what reads the file, sorted by name; open until it is left (`with`), or no longer used."""
+
+    def __init__(self, files: dict[str, Read], stack: ExitStack) -> None:
+        super().__init__((name.removeprefix("./"), files[name]) for name in sorted(files))
+        self.close = weakref.finalize(self, stack.close)
+
+    def __enter__(self) -> Files:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def is_archive(path: Path) -> bool:
@@ -25,9 +45,8 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith((".zip", *TAR))
 
 
-@contextmanager
-def open_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[Files]:
-    """Give the wanted files of a folder, zip or tar, sorted by name.
+def open_files(path: Path, wanted: Callable[[str], bool]) -> Files:
+    """Return the wanted files of a folder, zip or tar.
 
     Arguments:
         path: the folder or archive.
@@ -37,20 +56,20 @@ def open_files(path: Path, wanted: Callable[[str], bool]) -> Iterator[Files]:
         DataError: the archive is damaged, encrypted, holds links or unsafe names, or looks like a bomb.
     """
     take = _Wanted(path, wanted)
-    if path.is_dir():
-        yield _sorted(dict(_folder(path, take)))
-        return
     with ExitStack() as stack:
-        try:
-            if path.name.lower().endswith(".zip"):
-                files = _zip(path, stack.enter_context(zipfile.ZipFile(path)), take)
-            else:
-                files = _tar(path, stack.enter_context(_uncompressed(path)), take)
-        except DataError:
-            raise
-        except Exception as error:  # the parsers raise many kinds on damaged bytes
-            raise _damaged(path, error) from None
-        yield _sorted(files)
+        if path.is_dir():
+            files = dict(_folder(path, take))
+        else:
+            try:
+                if path.name.lower().endswith(".zip"):
+                    files = _zip(path, stack.enter_context(zipfile.ZipFile(path)), take)
+                else:
+                    files = _tar(path, stack, take)
+            except DataError:
+                raise
+            except Exception as error:  # the parsers raise many kinds on damaged bytes
+                raise _damaged(path, error) from None
+        return Files(files, stack.pop_all())
 
 
 def _damaged(where: object, error: Exception) -> DataError:
@@ -69,11 +88,7 @@ class _Wanted:
         return not hidden and self.wanted(name)
 
 
-def _sorted(files: Files) -> Files:
-    return {name.removeprefix("./"): files[name] for name in sorted(files)}
-
-
-def _folder(root: Path, take: _Wanted) -> Iterator[tuple[str, Callable[[], bytes]]]:
+def _folder(root: Path, take: _Wanted) -> Iterator[tuple[str, Read]]:
     for folder, _, names in os.walk(root):
         for name in names:
             file = Path(folder, name)
@@ -83,9 +98,9 @@ def _folder(root: Path, take: _Wanted) -> Iterator[tuple[str, Callable[[], bytes
                 yield inside, file.read_bytes
 
 
-def _zip(path: Path, archive: zipfile.ZipFile, take: _Wanted) -> Files:
+def _zip(path: Path, archive: zipfile.ZipFile, take: _Wanted) -> dict[str, Read]:
     """Return readers; what they give is at most the size that the directory declares, which is checked here."""
-    files: Files = {}
+    files: dict[str, Read] = {}
     total = 0
     for info in archive.infolist():
         if info.is_dir() or not take(info.filename):
@@ -100,7 +115,7 @@ def _zip(path: Path, archive: zipfile.ZipFile, take: _Wanted) -> Files:
     return files
 
 
-def _reader(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], bytes]:
+def _reader(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Read:
     def read() -> bytes:
         try:
             return archive.read(info)
@@ -110,10 +125,12 @@ def _reader(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Call
     return read
 
 
-def _tar(path: Path, stream: _Bounded, take: _Wanted) -> Files:
-    """Return the contents, read in one pass."""
-    files: Files = {}
-    with tarfile.open(fileobj=cast(Any, stream), mode="r:") as archive:
+def _tar(path: Path, stack: ExitStack, take: _Wanted) -> dict[str, Read]:
+    """Return readers; the archive is passed through once, and what cannot be read from within it is laid aside."""
+    files: dict[str, Read] = {}
+    plain = _Shared(stack.enter_context(path.open("rb")))
+    spool = _Shared(stack.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115  # the stack closes it
+    with _uncompressed(path) as stream, tarfile.open(fileobj=cast(Any, stream), mode="r:") as archive:
         for member in archive:
             if member.isdir() or not take(member.name):
                 continue
@@ -124,10 +141,37 @@ def _tar(path: Path, stream: _Bounded, take: _Wanted) -> Files:
             data = content.read() if content is not None else b""
             if len(data) != member.size:
                 raise tarfile.ReadError(f"'{member.name}' is too short")
-            files[member.name] = data.__bytes__
+            if stream.compressed or member.sparse is not None:
+                files[member.name] = spool.keep(data)
+            else:
+                files[member.name] = plain.part(member.offset_data, member.size)
         if stream.last != bytes(tarfile.BLOCKSIZE):  # tarfile takes a missing or broken header for the end
             raise tarfile.ReadError("no mark of the end")
     return files
+
+
+class _Shared:
+    """A file whose parts several threads read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.lock, self.end = file, threading.Lock(), 0
+
+    def part(self, start: int, size: int) -> Read:
+        """Return what reads a part."""
+
+        def read() -> bytes:
+            with self.lock:
+                self.file.seek(start)
+                return self.file.read(size)
+
+        return read
+
+    def keep(self, data: bytes) -> Read:
+        """Write data at the end, and return what reads them."""
+        self.file.seek(self.end)
+        self.file.write(data)
+        start, self.end = self.end, self.end + len(data)
+        return self.part(start, len(data))
 
 
 @contextmanager
@@ -136,17 +180,19 @@ def _uncompressed(path: Path) -> Iterator[_Bounded]:
     with path.open("rb") as file:
         magic = file.read(6)
     kinds: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
-    opener = next((o for start, o in kinds.items() if magic.startswith(start)), open)
+    opener: Any = next((o for start, o in kinds.items() if magic.startswith(start)), None)
     size = path.stat().st_size
-    with opener(path, "rb") as stream:
-        yield _Bounded(stream, path, min(foreign.memory(), max(foreign.HARMLESS, foreign.RATIO * size)))
+    with (opener or open)(path, "rb") as stream:
+        yield _Bounded(
+            stream, path, opener is not None, min(foreign.memory(), max(foreign.HARMLESS, foreign.RATIO * size))
+        )
 
 
 class _Bounded:
     """The part of a stream that tarfile uses; nothing behind the limit is read, whatever the headers ask for."""
 
-    def __init__(self, stream: Any, path: Path, limit: int) -> None:
-        self.stream, self.path, self.limit = stream, path, limit
+    def __init__(self, stream: Any, path: Path, compressed: bool, limit: int) -> None:
+        self.stream, self.path, self.compressed, self.limit = stream, path, compressed, limit
         self.tell = stream.tell
         self.last = b""  #: what was read last
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
+import tempfile
+import weakref
 import zipfile
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -13,14 +17,13 @@ from numpy.lib import format as npy
 
 from likely.data import foreign
 from likely.data.conditions import conditions, strata, weights
-from likely.data.parts import Mapped
+from likely.data.parts import Mapped, at_once, read
 from likely.data.rows import Rows
 from likely.errors import DataError
-from likely.spaces import Binary, Finite, Real, Space
+from likely.spaces import Binary, Finite, Real, Space, batches
 
 VALUES = ("x", "images", "data")
 LABELS = ("y", "labels", "label")
-SCAN_ROWS = 4096  #: how many rows of an array on disk are looked at together
 
 
 class Header(NamedTuple):
@@ -80,8 +83,12 @@ class Archive:
     def __exit__(self, *_: Any) -> None:
         self.zip.close()
 
-    def read(self, name: str) -> np.ndarray:
+    def read(self, name: str, *, on_disk: bool = False) -> np.ndarray:
         """Return one array.
+
+        Arguments:
+            name: which.
+            on_disk: unpack it into a temporary file, which goes with the array, and map that.
 
         Raises:
             DataError: there is no such array, it holds objects, its header contradicts the file, it looks like a bomb,
@@ -99,16 +106,30 @@ class Archive:
                     f"{where}: {info.compress_size:,} bytes that expand to {info.file_size:,} look like a bomb; if you "
                     "trust it, save it again with numpy.save."
                 )
-            if info.file_size > foreign.memory():
+            if info.file_size > foreign.memory() and not on_disk:
                 raise DataError(
                     f"{where}: {info.file_size:,} bytes do not fit into memory; save it as .npy, which stays on disk."
                 )
             with self.zip.open(info) as file:
-                return npy.read_array(file, allow_pickle=False)
+                return _spooled(file) if on_disk else npy.read_array(file, allow_pickle=False)
         except DataError:
             raise
         except Exception as error:
             raise DataError(f"{where}: damaged or not readable ({foreign.reason(error)}); save it again.") from None
+
+
+def _spooled(file: IO[bytes]) -> np.ndarray:
+    """Return the array of a `.npy` stream as a map of a temporary file, which is removed when the array is."""
+    with tempfile.NamedTemporaryFile(suffix=".npy", delete=False) as spool:
+        try:
+            shutil.copyfileobj(file, spool)
+            spool.flush()
+            array: np.ndarray = np.load(spool.name, mmap_mode="r", allow_pickle=False)
+        except BaseException:
+            os.unlink(spool.name)
+            raise
+    weakref.finalize(array, os.unlink, spool.name)
+    return array
 
 
 def _check_size(header: Header, size: int, where: str) -> None:
@@ -119,8 +140,8 @@ def _check_size(header: Header, size: int, where: str) -> None:
         )
 
 
-def read_npy(path: Path) -> Rows:
-    """Read the array of a `.npy` file; one that is larger than `foreign.memory()` stays on disk.
+def read_npy(path: Path, *, on_disk: bool = False) -> Rows:
+    """Read the array of a `.npy` file; one that is larger than `foreign.memory()` stays on disk, or if so asked.
 
     Raises:
         DataError: it is no array of real numbers, or its header contradicts the file's size.
@@ -131,17 +152,20 @@ def read_npy(path: Path) -> Rows:
     _check_values(header.shape, header.dtype, str(path))
     mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     if mapped.nbytes > foreign.memory():
+        return _rows(mapped, str(path), on_disk=True, note="larger than memory: stays on disk")
+    if on_disk:
         return _rows(mapped, str(path), on_disk=True)
     return _rows(np.array(mapped), str(path))
 
 
-def read_npz(path: Path, *, cond: str | None = None, weight: str | None = None) -> Rows:
+def read_npz(path: Path, *, cond: str | None = None, weight: str | None = None, on_disk: bool = False) -> Rows:
     """Read a `.npz` file: values X, x, images or data (or the only array there is), labels y or labels.
 
     Arguments:
         path: the file.
         cond: the array to condition on; `label` and None take y or labels where there are; `none` takes none.
         weight: the array that says how much each row counts, or None.
+        on_disk: keep the values in a temporary file instead of in memory.
 
     Raises:
         DataError: an array is missing, or cannot be used; see `Archive.read`.
@@ -155,9 +179,9 @@ def read_npz(path: Path, *, cond: str | None = None, weight: str | None = None) 
         key = next((k for k in others if k.lower() in VALUES), others[0] if len(others) == 1 else None)
         if key is None:
             raise DataError(f"{path}: which array is the data? Call it x; there are {', '.join(archive.members)}.")
-        values = archive.read(key)
+        values = archive.read(key, on_disk=on_disk)
         _check_values(values.shape, values.dtype, f"{path}: '{key}'")
-        rows = _rows(values, f"{path}: '{key}'")
+        rows = _rows(values, f"{path}: '{key}'", on_disk=on_disk)
         for name in (given, label, weight):
             if name is not None and len(np.atleast_1d(array := archive.read(name))) != len(values):
                 raise DataError(f"{path}: '{name}' has shape {array.shape} for {len(values)} rows of '{key}'.")
@@ -179,14 +203,14 @@ def _check_values(shape: tuple[int, ...], dtype: np.dtype, where: str) -> None:
         raise DataError(f"{where}: is empty (shape {shape}); one row per datum is expected.")
 
 
-def _rows(array: np.ndarray, where: str, *, on_disk: bool = False) -> Rows:
-    """Return the rows of an array, its space and, where it is larger than memory, a way to read them."""
-    levels = _levels(array, where)
-    note = []
+def _rows(array: np.ndarray, where: str, *, on_disk: bool = False, note: str = "") -> Rows:
+    """Return the rows of an array, its space and, where it is to stay on disk, a way to read them."""
+    levels, complete = _levels(array, where)
+    notes = [note] if note else []
     channels = (1, 3, 4)
     last = array.ndim == 4 and array.shape[3] in channels and array.shape[1] not in channels
     if last:
-        note.append("channels moved from last to first")
+        notes.insert(0, "channels moved from last to first")
     grey = array.ndim == 3 and levels is not None
     dtype = np.uint8 if levels is not None else np.float32
 
@@ -201,28 +225,29 @@ def _rows(array: np.ndarray, where: str, *, on_disk: bool = False) -> Rows:
     shape = change(np.asarray(array[:1])).shape[1:]
     space: Space = Real(shape) if levels is None else Binary(shape) if levels == 2 else Finite(shape, levels)
     if on_disk:
-        return Rows(Mapped(array, change), space, note=[*note, "larger than memory: stays on disk"])
-    return Rows(torch.from_numpy(change(array)), space, note=note)
+        return Rows(Mapped(array, change, complete=complete), space, note=notes)
+    return Rows(torch.from_numpy(change(array)), space, note=notes)
 
 
-def _levels(array: np.ndarray, where: str) -> int | None:
-    """Return how many levels the values have, None for reals.
+def _levels(array: np.ndarray, where: str) -> tuple[int | None, bool]:
+    """Return how many levels the values have, None for reals, and whether none is missing.
 
     Bits are two levels whatever their type, and numbers of a whole type from 0 to at most 255 are finite.
     """
-    low, high, binary = math.inf, -math.inf, True
-    for start in range(0, len(array), SCAN_ROWS):
-        rows = np.asarray(array[start : start + SCAN_ROWS])
+    low, high, binary, complete = math.inf, -math.inf, True, True
+    for cut in batches(len(array), at_once(array)):
+        rows = read(array, np.arange(cut.start, cut.stop))
         if rows.dtype.kind == "f":
             infinite = np.isinf(rows) | (np.abs(rows) > np.finfo(np.float32).max)
             if infinite.any():
-                row = start + int(np.argmax(infinite.reshape(len(rows), -1).any(1)))
+                row = cut.start + int(np.argmax(infinite.reshape(len(rows), -1).any(1)))
                 raise DataError(f"{where}: row {row} holds a number that is infinite or beyond float32; mend it.")
+            complete = complete and not bool(np.isnan(rows).any())
         binary = binary and bool(((rows == 0) | (rows == 1)).all())
         if rows.dtype.kind != "f":
             low, high = min(low, int(rows.min())), max(high, int(rows.max()))
     if binary:
-        return 2
+        return 2, complete
     if array.dtype == np.uint8:
-        return 256
-    return int(high) + 1 if array.dtype.kind != "f" and low >= 0 and high < 256 else None
+        return 256, complete
+    return int(high) + 1 if array.dtype.kind != "f" and low >= 0 and high < 256 else None, complete

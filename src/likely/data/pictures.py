@@ -3,41 +3,43 @@
 from __future__ import annotations
 
 import json
-import os
-import warnings
-from collections import Counter
 from collections.abc import Sequence as Values
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from likely.data import foreign
 from likely.data.archives import Files, open_files
 from likely.data.conditions import captions, conditions, strata
+from likely.data.decoding import COLOURS, RESIZES, Pictures
+from likely.data.parts import Mapped
 from likely.data.rows import Rows
 from likely.errors import DataError, unknown
 from likely.spaces import Finite, Space
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm")
-COLOURS = {"grey": "L", "rgb": "RGB", "rgba": "RGBA"}
 METADATA = "metadata.jsonl"
 PART_FOLDERS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
-AT_ONCE = 128  #: how many pictures one task of a thread decodes
 
 
-def read_pictures(path: Path, *, size: Any = None, colour: str | None = None, cond: str | None = None) -> Rows:
+def read_pictures(
+    path: Path,
+    *,
+    size: Any = None,
+    colour: str | None = None,
+    resize: str | None = None,
+    cond: str | None = None,
+    on_disk: bool = False,
+) -> Rows:
     """Read all pictures of a folder, zip or tar as bytes, (N, C, H, W).
 
     Arguments:
         path: the folder or archive.
-        size, colour, cond: see `likely.data.load`.
+        size, colour, resize, cond: see `likely.data.load`.
+        on_disk: decode a picture each time it is looked at, instead of all of them once.
 
     Raises:
         DataError: a file is not a picture, or differs in size or colour from the others; there are none; the metadata
@@ -45,21 +47,36 @@ def read_pictures(path: Path, *, size: Any = None, colour: str | None = None, co
     """
     if colour is not None and colour not in COLOURS:
         raise unknown("colour", colour, COLOURS)
+    if resize is not None and resize not in RESIZES:
+        raise unknown("resize", resize, RESIZES)
     target = _size(size)
-    with open_files(path, _wanted) as files:
-        pictures = [name for name in files if not name.endswith(METADATA)]
-        if not pictures:
+    if resize is not None and target is None:
+        raise DataError(f"{path}: resize='{resize}' needs a size to bring pictures to: give size=32 or so (--size 32).")
+    files = open_files(path, _wanted)
+    try:
+        names = [name for name in files if not name.endswith(METADATA)]
+        if not names:
             raise DataError(f"{path}: holds no pictures ({' '.join(SUFFIXES)}).")
-        layout = _layout(pictures)
-        fields = _metadata(path, files, pictures)
-        decoded = _decode_all(path, files, pictures, target, colour)
+        layout = _layout(names)
+        fields = _metadata(path, files, names)
+        pictures = Pictures(path, files, names, target, colour, resize or "lanczos")
+        x: Any = None
+        if on_disk:
+            pictures.survey()
+            x = Mapped(pictures, np.ascontiguousarray, complete=True)
+        else:
+            x = torch.from_numpy(pictures.all())
+    except BaseException:
+        files.close()
+        raise
+    if not on_disk:
+        files.close()
     given, space, notes = _conditions(path, layout, fields, cond)
     if target is not None:
-        notes.append(f"largest centred part resized to {target[0]} x {target[1]} (Lanczos)")
-    x = torch.from_numpy(decoded)
+        notes.append(f"largest centred part resized to {target[0]} x {target[1]} ({RESIZES[resize or 'lanczos']})")
     labels = layout.labels or [record.get("label") for record in fields or []]
     classes = strata([str(label) for label in labels]) if labels else None
-    return Rows(x, Finite(tuple(x.shape[1:])), given, space, classes=classes, parts=layout.parts, note=notes)
+    return Rows(x, Finite(pictures.shape), given, space, classes=classes, parts=layout.parts, note=notes)
 
 
 def _wanted(name: str) -> bool:
@@ -177,105 +194,3 @@ def _conditions(
         return texts, text_space, [*notes, f"captions from '{cond}', UTF-8 bytes"]
     values, space, note = conditions(column, cond, f"{path}: {METADATA}", asked=asked)
     return values, space, [*notes, note] if note else notes
-
-
-# Pixels ------------------------------------------------------------------------------------------------------------
-
-
-class _Picture(NamedTuple):
-    pixels: np.ndarray  #: (C, H, W)
-    colour: str
-
-
-def _decode_all(
-    path: Path, files: Files, names: Values[str], size: tuple[int, int] | None, colour: str | None
-) -> np.ndarray:
-    """Return all pictures, (N, C, H, W), decoded by a pool of threads (decoders release the interpreter)."""
-    pictures: list[_Picture] = []
-    runs = [names[i : i + AT_ONCE] for i in range(0, len(names), AT_ONCE)]
-    limit, total = foreign.memory(), 0
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        futures = [
-            pool.submit(lambda run: [_decode(path, name, files[name], size, colour) for name in run], run)
-            for run in runs
-        ]
-        try:
-            for future in futures:
-                decoded = future.result()
-                pictures += decoded
-                total += sum(p.pixels.nbytes for p in decoded)
-                if total > limit:
-                    raise DataError(f"{path}: the pictures take more than {limit:,} bytes; give size=64 or so.")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    _check_alike(path, names, pictures)
-    out = np.empty(
-        (len(pictures), *pictures[0].pixels.shape), dtype=np.uint8
-    )  # without `out`, numpy keeps channels last
-    return np.stack([p.pixels for p in pictures], out=out)
-
-
-def _check_alike(path: Path, names: Values[str], pictures: list[_Picture]) -> None:
-    """Raise unless all pictures have one colour and one size; the message names one that most others differ from."""
-    for of, help in (
-        (lambda p: p.colour, "give colour='rgb' (--colour rgb)"),
-        (lambda p: "{1} x {2} pixels".format(*p.pixels.shape), "give size=32 or so (--size 32)"),
-    ):
-        seen = [of(p) for p in pictures]
-        (common, _), *others = Counter(seen).most_common()
-        if others:
-            odd = next(i for i, value in enumerate(seen) if value != common)
-            raise DataError(f"{path}: {names[odd]} is {seen[odd]} where most are {common}: {help}, or remove it.")
-
-
-def _decode(path: Path, name: str, read: Any, size: tuple[int, int] | None, colour: str | None) -> _Picture:
-    where = f"{path}: {name}"
-    try:
-        image: Image.Image = Image.open(BytesIO(read()), formats=FORMATS)
-        if image.width * image.height > foreign.PICTURE_PIXELS:
-            raise DataError(
-                f"{where}: {image.width} x {image.height} pixels; up to {foreign.PICTURE_PIXELS:,} are read."
-            )
-        if image.getexif():
-            image = ImageOps.exif_transpose(image)
-        natural = _colour(where, image)
-        wanted = colour or natural
-        if natural == "rgba" and wanted != "rgba":
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        if image.mode != COLOURS[wanted]:
-            image = image.convert(COLOURS[wanted])
-        if size is not None and size != (image.height, image.width):
-            image = _resize(image, *size)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise DataError(f"{where}: has too many pixels; up to {foreign.PICTURE_PIXELS:,} are read.") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{where}: not a picture ({', '.join(FORMATS)}), whatever its name; remove it.") from None
-    except DataError:
-        raise
-    except Exception as error:  # a decoder may raise anything on damaged bytes
-        raise DataError(f"{where}: damaged picture ({foreign.reason(error)}); remove it.") from None
-    pixels = np.asarray(image)
-    return _Picture(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1), wanted)
-
-
-def _resize(image: Image.Image, height: int, width: int) -> Image.Image:
-    """Return the largest centred part of the wanted aspect ratio, resized."""
-    part_width = min(image.width, max(1, round(image.height * width / height)))
-    part_height = min(image.height, max(1, round(image.width * height / width)))
-    left, top = (image.width - part_width) // 2, (image.height - part_height) // 2
-    part = image.crop((left, top, left + part_width, top + part_height))
-    return part.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def _colour(where: str, image: Image.Image) -> str:
-    """Return the colour that a picture's file has."""
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        return "rgba"
-    if image.mode in ("L", "1"):
-        return "grey"
-    if image.mode.startswith(("I", "F")):
-        raise DataError(f"{where}: has more than 8 bits per pixel (mode {image.mode}); save it with 8.")
-    return "rgb"

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from likely.data.parts import Data, Mapped, Part
+from likely.data.blocks import BLOCK, LARGE, Blocks, Every
+from likely.data.parts import Data, Mapped, Part, _pick
 from likely.errors import DataError, unknown
-from likely.spaces import Binary, Finite, Ragged, Real, Space
+from likely.spaces import Binary, Finite, Ragged, Real, Sequence, Space
 
-VIEWS = ("bytes", "reals", "threshold", "dynamic", "fixed")
+VIEWS = ("bytes", "reals", "threshold", "dynamic", "fixed", "levels")
 PARTS = ("train", "valid", "test")
 
 
@@ -23,7 +24,7 @@ class Rows:
     """What a reader found, before it is split.
 
     Arguments:
-        x: the values, (N, *shape): a tensor, or `Mapped` where they stay on disk.
+        x: the values, (N, *shape): a tensor, `Ragged`, or `Mapped` where they stay on disk.
         space: what one x is, as it lies in the file.
         cond: labels (N,), captions (`Ragged`), or None.
         cond_space: their space.
@@ -43,11 +44,15 @@ class Rows:
     parts: np.ndarray | None = None
     note: list[str] = field(default_factory=list)
 
-    def take(self, rows: np.ndarray) -> Part:
+    def take(self, rows: np.ndarray | Blocks | Every) -> Part:
         """Return these rows as a part."""
-        index = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64))
+        bare = self.cond is None and self.weight is None
+        if bare and isinstance(self.x, Mapped) and not isinstance(rows, np.ndarray):
+            return Part(self.x.take(rows))  # nothing as long as the data is made
+        rows = np.ascontiguousarray(rows[:], dtype=np.int64)
+        index = torch.from_numpy(rows)
         return Part(
-            self.x.take(rows) if isinstance(self.x, Mapped) else self.x[index],
+            self.x.take(rows) if isinstance(self.x, Mapped) else _pick(self.x, index),
             Ragged(self.cond.values[index], self.cond.lengths[index])
             if isinstance(self.cond, Ragged)
             else (None if self.cond is None else self.cond[index]),
@@ -60,7 +65,8 @@ def split_and_view(
     rows: Rows, name: str, *, view: str | None, seed: int, valid: float | None, test: float | None
 ) -> Data:
     """Return the data set that the rows make: split as the files say or at random, then seen through the view."""
-    cuts, how = split(len(rows.x), rows.classes, rows.parts, seed=seed, valid=valid, test=test)
+    count = len(rows.x.lengths) if isinstance(rows.x, Ragged) else len(rows.x)
+    cuts, how = split(count, rows.classes, rows.parts, seed=seed, valid=valid, test=test)
     parts = {part: rows.take(cut) for part, cut in cuts.items()}
     notes = [*rows.note, how]
     return seen(name, parts, rows.space, rows.cond_space, notes, view=view, seed=seed)
@@ -74,8 +80,10 @@ def split(
     seed: int,
     valid: float | None = None,
     test: float | None = None,
-) -> tuple[dict[str, np.ndarray], str]:
+) -> tuple[dict[str, Any], str]:
     """Return part -> row numbers, and a sentence on how the rows were split.
+
+    Above `LARGE` rows without classes the numbers are computed, not stored: see `likely.data.blocks`.
 
     Arguments:
         n: how many rows there are.
@@ -91,6 +99,8 @@ def split(
     shares = {"valid": 0.1 if valid is None else valid, "test": 0.1 if test is None else test}
     if not all(isinstance(s, (int, float)) and 0 <= s < 1 for s in shares.values()) or sum(shares.values()) >= 1:
         raise DataError(f"valid={valid} and test={test} must be fractions that leave rows for training.")
+    if n > LARGE and labels is None and given is None:
+        return _computed(n, shares["valid"], shares["test"], seed)
     fixed: dict[str, np.ndarray] = {}
     if given is not None:
         fixed = {part: np.flatnonzero(given == part) for part in PARTS if (given == part).any()}
@@ -122,6 +132,17 @@ def split(
     if drawn:
         how = f"{' and '.join(drawn)} held out at random{stratified}, {how}"
     return parts, how
+
+
+def _computed(n: int, valid: float, test: float, seed: int) -> tuple[dict[str, Any], str]:
+    """Return the split of very many rows."""
+    none = np.empty(0, dtype=np.int64)
+    if not valid and not test:
+        return {"train": Every(n), "valid": none, "test": none}, "not split: all rows are in train"
+    cuts = {"train": (valid + test, 1.0), "valid": (test, valid + test), "test": (0.0, test)}
+    parts = {part: Blocks(n, low, high, seed) if high > low else none for part, (low, high) in cuts.items()}
+    held = " and ".join(part for part in ("valid", "test") if len(parts[part]))
+    return parts, f"{held} held out at random within each {BLOCK} rows by seed {seed}"
 
 
 def _stratified(rows: np.ndarray, labels: np.ndarray | None, generator: np.random.Generator) -> np.ndarray:
@@ -156,8 +177,16 @@ def seen(
         UnknownName: there is no such view.
         DataError: these data cannot be seen so.
     """
+    if isinstance(space, Sequence) and (view is None or view in VIEWS):
+        from likely.data.sequences import seen_steps
+
+        view, space = seen_steps(name, parts, space, view)
+        note = "; ".join(n for n in notes if n)
+        return Data(name, view, space, parts["train"], parts["valid"], parts["test"], cond=cond_space, note=note)
     own = "reals" if isinstance(space, Real) else "fixed" if isinstance(space, Binary) else "bytes"
+    own = "levels" if isinstance(space, Finite) and space.values is not None else own
     possible = {"reals": ("reals",), "fixed": ("fixed", "reals"), "bytes": ("bytes", "reals", "threshold", "dynamic")}
+    possible["levels"] = ("levels",)
     view = own if view is None else view
     if view not in VIEWS:
         raise unknown("view", view, VIEWS)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 from likely.data.parts import Data, Mapped, chunks
-from likely.spaces import Finite
+from likely.spaces import Finite, Ragged
 
 
 def describe(data: Data) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def describe(data: Data) -> dict[str, Any]:
     """
     low, high, missing = float("inf"), float("-inf"), 0
     for part in data.parts.values():
-        for array in chunks(part.x):
+        for array in chunks(_steps(part.x)):
             known = array
             if array.dtype.kind == "f":
                 known = array[~np.isnan(array)]
@@ -46,3 +47,10 @@ def describe(data: Data) -> dict[str, Any]:
         "note": data.note,
         "source": data.source,
     }
+
+
+def _steps(x: Any) -> Any:
+    """Return the values of sequences without lengths and padding."""
+    if not isinstance(x, Ragged):
+        return x
+    return x.values[torch.arange(x.values.shape[1]) < x.lengths[:, None]]

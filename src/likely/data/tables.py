@@ -1,4 +1,8 @@
-"""Tables from `.csv`, `.tsv` and `.parquet`: numeric columns with their names; missing values become NaN."""
+"""Tables from `.csv`, `.tsv`, `.parquet` and data frames: numbers, or levels; missing values become NaN.
+
+Seen as `levels`, each column is a variable of finitely many values, texts or numbers: its distinct values, sorted, are
+its levels, and the space keeps what they are called (`Finite.values`). So columns may differ in how many they have.
+"""
 
 from __future__ import annotations
 
@@ -13,33 +17,35 @@ import numpy as np
 import torch
 
 from likely.data import foreign
-from likely.data.conditions import conditions, strata, weights
+from likely.data.conditions import CLASSES, conditions, strata, weights
 from likely.data.rows import Rows
 from likely.errors import DataError, unknown
-from likely.spaces import Binary, Real, Space
+from likely.spaces import Binary, Finite, Real, Space
 
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?"))
 LABELS = ("label", "labels", "class", "y")
 Columns = dict[str, np.ndarray]  #: name -> float64 with NaN for missing, or text with "" for missing
 
 
-def read_table(path: Path, *, cond: str | None = None, weight: str | None = None) -> Rows:
+def read_table(path: Path, *, cond: str | None = None, weight: str | None = None, levels: bool = False) -> Rows:
     """Read a table, one datum a row: `Binary` where all values are 0 or 1, else `Real`, with the columns' names.
 
-    A column called label, labels or class, or y beside no x, becomes labels if it holds text or whole numbers.
+    A column called label, labels or class, or y beside no x, becomes labels if it holds text or whole numbers; seen as
+    levels it is a variable like the others, unless cond asks for labels.
 
     Arguments:
         path: a `.csv`, `.tsv` or `.parquet` file. Text files need one character (comma, semicolon, tab) between cells;
             the first line is taken for names unless it consists of numbers.
         cond: the column to condition on; `label` and None take the labels; `none` leaves them out.
         weight: the column that says how much each row counts, or None.
+        levels: whether each column's distinct values become its levels: `Finite`, of texts too.
 
     Raises:
         DataError: rows of different lengths, a column of text that is no label, a column without values, an infinite
             number, an empty or damaged file.
     """
     named, columns = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
-    label = _label(columns)
+    label = _label(columns) if cond == "label" or not levels else None
     given = label if cond in (None, "label") else None if cond == "none" else cond
     if cond == "label" and given is None:
         raise DataError(f"{path}: has no column of labels; call it label or class, or give cond='<column>'.")
@@ -49,13 +55,16 @@ def read_table(path: Path, *, cond: str | None = None, weight: str | None = None
     names = [name for name in columns if name not in (given, weight, label)]
     if not names:
         raise DataError(f"{path}: has no columns of values besides {', '.join(columns)}.")
-    for name in names:
-        _check_column(path, name, columns[name])
-    values = np.stack([columns[name] for name in names], 1).astype(np.float32)
     labels = tuple(names) if named else None
-    shape = (len(names),)
-    space: Space = Binary(shape, names=labels) if np.isin(values, (0, 1)).all() else Real(shape, names=labels)
-    rows = Rows(torch.from_numpy(values).to(space.dtype), space)
+    if levels:
+        rows = _leveled(str(path), {name: columns[name] for name in names}, labels)
+    else:
+        for name in names:
+            _check_column(path, name, columns[name])
+        values = np.stack([columns[name] for name in names], 1).astype(np.float32)
+        shape = (len(names),)
+        space: Space = Binary(shape, names=labels) if np.isin(values, (0, 1)).all() else Real(shape, names=labels)
+        rows = Rows(torch.from_numpy(values).to(space.dtype), space)
     if label is not None:
         rows.classes = strata(columns[label])
     if given is not None:
@@ -82,12 +91,36 @@ def _label(columns: Columns) -> str | None:
     return None
 
 
+def _leveled(where: str, columns: Columns, names: tuple[str, ...] | None) -> Rows:
+    """Return columns whose distinct values are their levels."""
+    codes, values = [], []
+    for name, array in columns.items():
+        code, distinct = levels_of(array, name, where)
+        if len(distinct) > CLASSES:
+            raise DataError(
+                f"{where}: column '{name}' has {len(distinct):,} different values, more than {CLASSES:,} levels; leave "
+                "it out or round it."
+            )
+        codes.append(code)
+        values.append(tuple(str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in distinct))
+    space = Finite((len(values),), max(map(len, values)), ordered=False, names=names, values=tuple(values))
+    x = np.stack(codes, 1)
+    rows = Rows(torch.from_numpy(x).to(torch.float32 if (x < 0).any() else space.dtype), space)
+    if (x < 0).any():
+        rows.x[torch.from_numpy(x < 0)] = torch.nan
+    told = "; ".join(
+        f"{name}: {', '.join(each[:6])}{', ...' * (len(each) > 6)}" for name, each in zip(columns, values, strict=True)
+    )
+    rows.note.append(f"levels of all rows, in order ({told})" if len(told) < 400 else "levels of all rows, in order")
+    return rows
+
+
 def _check_column(path: Path, name: str, array: np.ndarray) -> None:
     if array.dtype.kind == "U":
         row = next(i for i, cell in enumerate(array.tolist()) if _number(cell) is None)
         raise DataError(
             f"{path}: column '{name}' holds text ('{str(array[row])[:40]}' in data row {row + 1}); only numbers can be "
-            f"modelled: remove it, turn it into numbers, or give cond='{name}'."
+            f"modelled: take view='levels', remove it, turn it into numbers, or give cond='{name}'."
         )
     if np.isnan(array).all():
         raise DataError(f"{path}: column '{name}' has no values; remove it.")
@@ -96,6 +129,65 @@ def _check_column(path: Path, name: str, array: np.ndarray) -> None:
         raise DataError(
             f"{path}: column '{name}' is infinite or beyond float32 in data row {int(np.argmax(bad)) + 1}; mend it."
         )
+
+
+# Data frames -------------------------------------------------------------------------------------------------------
+
+
+def columns_of(frame: Any) -> dict[str, Any]:
+    """Return name -> values, (N,), of a data frame: pandas, polars, pyarrow, or any mapping of columns.
+
+    No library of data frames is imported; a frame is known by what it can do.
+
+    Raises:
+        DataError: it is none of these.
+    """
+    if hasattr(frame, "column_names"):  # pyarrow.Table and RecordBatch
+        return {str(name): np.asarray(frame.column(name).to_pylist()) for name in frame.column_names}
+    if hasattr(frame, "get_columns"):  # polars.DataFrame
+        return {column.name: column.to_numpy() for column in frame.get_columns()}
+    if hasattr(frame, "items"):  # pandas.DataFrame, dict
+        return {str(name): values for name, values in frame.items()}
+    raise DataError(f"{type(frame).__name__} is no data frame; give a mapping from names to columns.")
+
+
+def levels_of(values: Any, name: str, where: str) -> tuple[np.ndarray, tuple[Any, ...]]:
+    """Return the level of each value, -1 where it is missing (None, NaN or an empty text), and the distinct values.
+
+    Raises:
+        DataError: there are no values, or texts and numbers are mixed.
+
+    Example:
+        >>> levels_of(["b", None, "a", "b"], "letter", "here")
+        (array([ 1, -1,  0,  1]), ('a', 'b'))
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise DataError(f"{where}: column '{name}' is ragged; one value per row is wanted.") from None
+    if array.ndim != 1:
+        raise DataError(f"{where}: column '{name}' has the shape {array.shape}; one value per row is wanted.")
+    if array.dtype.kind == "M":  # times go by what they are called
+        array = np.where(np.isnat(array), "", array.astype(str))
+    if array.dtype.kind == "O":
+        missing = np.array([value is None or value != value for value in array], dtype=bool)
+        kinds = {isinstance(value, str) for value in array[~missing]}
+        if len(kinds) == 2:
+            raise DataError(f"{where}: column '{name}' mixes texts and numbers; make it one or the other.")
+        try:
+            array = np.where(missing, "" if True in kinds else np.nan, array).astype(
+                str if True in kinds else np.float64
+            )
+        except (TypeError, ValueError):  # so do dates
+            array = np.where(missing, "", [str(value) for value in array]).astype(str)
+    known = array != "" if array.dtype.kind == "U" else ~np.isnan(array) if array.dtype.kind == "f" else slice(None)
+    seen = array[known]
+    if not len(seen):
+        raise DataError(f"{where}: column '{name}' has no values; remove it.")
+    distinct, index = np.unique(seen, return_inverse=True)
+    code = np.full(len(array), -1)
+    code[known] = index
+    return code, tuple(distinct.tolist())
 
 
 # Text --------------------------------------------------------------------------------------------------------------

@@ -31,8 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_check
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from likely.core import Bijective, Bounded, Density, Energy, Latent, Marginal, Model, _count, seeded
 from likely.errors import LikelyError, unknown
@@ -58,7 +57,7 @@ WAYS = {
 
 REFERENCE_ROWS = 10_000  #: rows of the reference part that are looked at
 PNG_FRAME = 57  #: bytes of a PNG file that say nothing of the picture: signature, header, ends of the chunks
-STEPS, STARTS, STEP_SIZE = 200, 2, 0.05  #: of the search for the z whose G(z) is nearest
+STEPS = 200  #: of the search for the z whose G(z) is nearest
 
 
 class NothingLost(LikelyError):
@@ -67,23 +66,24 @@ class NothingLost(LikelyError):
 
 @runtime_checkable
 class Adversary(Protocol):
-    """What a generator and its critic show: both see values as (x - shift) / scale."""
+    """A generator and its critic."""
 
-    critic: nn.Module
-    latent: int
-    shift: Tensor
-    scale: Tensor
+    def criticise(self, x: Any, cond: Any = None) -> Tensor:
+        """Return the critic's score of each row, (B,), high for real."""
+        ...
 
-    def _generated(self, z: Tensor, cond: Tensor | None) -> Tensor:
-        """Return scaled values, continuous, (B, *shape)."""
+    def invert(self, x: Any, cond: Any = None, *, steps: int, seed: int | None) -> Tensor:
+        """Return the nearest G(z) that is found for each row, (B, *shape)."""
         ...
 
 
 @runtime_checkable
 class Chained(Protocol):
-    """What a product of conditionals shows: log p(x_d = l | entries before) - log p(x_d = 0 | ...), (B, D, L - 1)."""
+    """A product of conditionals, one for each entry."""
 
-    def _conditionals(self, x: Tensor, cond: Tensor | None) -> Tensor: ...
+    def log_conditionals(self, x: Any, cond: Any = None) -> Tensor:
+        """Return log p(x_d | the entries before d) of each entry, (B, *shape)."""
+        ...
 
 
 class Scores(NamedTuple):
@@ -271,11 +271,8 @@ class Detector:
         return -scores(self.model, x, cond, k=self.k, seed=seed)[0]
 
     def _critic(self, x: Any, cond: Any) -> Tensor:
-        model = self.model
-        assert isinstance(model, Adversary)
-        x, cond = model._given(x, cond)
-        with model._asked():
-            return model._by_rows(lambda x, cond: -model.critic(_scaled(model, x), cond).float(), x, cond)
+        assert isinstance(self.model, Adversary)
+        return -self.model.criticise(x, cond)
 
     def _errors(self, x: Any, cond: Any, seed: int) -> Tensor:
         """Return the squared error of each entry, (B, *shape), of the way back to x."""
@@ -285,7 +282,8 @@ class Detector:
             assert isinstance(model, Latent)
             back = model.decode(model.encode(x, cond), cond)
         else:
-            back = self._nearest(x, cond, seed)
+            assert isinstance(model, Adversary)
+            back = model.invert(x, cond, steps=self.steps, seed=seed)
         errors = self._distance(x, back)
         if self.by == "reconstruction" and len(errors) and not bool(errors.any()):
             raise NothingLost(f"{model._who()} reconstructs every datum perfectly: reconstruction tells nothing.")
@@ -296,31 +294,6 @@ class Detector:
         assert self.units is not None
         squares = (self.units(x.cpu()) - self.units(other.cpu())).square()
         return squares.reshape(len(x), self.model.space.size, -1).sum(2).float()
-
-    def _nearest(self, x: Tensor, cond: Any, seed: int) -> Tensor:
-        """Return G(z), continuous, for the z found by descent from a few starts, (B, *shape)."""
-        model = self.model
-        assert isinstance(model, Adversary)
-
-        def search(x: Tensor, cond: Tensor | None) -> Tensor:
-            target = _scaled(model, x)
-            least, best = torch.full((len(x),), math.inf, device=x.device), torch.zeros_like(target)
-            for _ in range(STARTS):
-                z = torch.randn(len(x), model.latent, device=x.device, requires_grad=True)
-                descent = torch.optim.Adam([z], STEP_SIZE)
-                for _ in range(self.steps):
-                    made = model._generated(z, cond)
-                    error = (made - target).square().flatten(1).sum(1)
-                    descent.zero_grad()
-                    error.sum().backward(inputs=[z])
-                    descent.step()
-                    nearer = error.detach() < least
-                    least = torch.where(nearer, error.detach(), least)
-                    best[nearer] = made.detach()[nearer]
-            return best * model.scale + model.shift
-
-        with model._asked(seed, grad=True):
-            return model._by_rows(search, x, cond)
 
     def _mean(self, part: Part) -> float:
         values, weights = [], []
@@ -394,16 +367,10 @@ def _units(space: Space, reference: Part | None, seed: int) -> Features:
     return features(space, x[complete])
 
 
-def _scaled(model: Any, x: Tensor) -> Tensor:
-    return ((x - model.shift) / model.scale).to(model.shift.dtype)
-
-
 def _improbability(model: Model, x: Any, cond: Any) -> Tensor:
     """Return minus the log-probability of each entry given others, (B, *shape), nats."""
     if isinstance(model, Chained) and isinstance(model.space, (Binary, Finite)):
-        x, cond = model._given(x, cond)
-        with model._asked():
-            return model._by_rows(lambda x, cond: _by_chain(model, x, cond), x, cond).reshape(x.shape)
+        return -model.log_conditionals(x, cond)
     if not isinstance(model, Marginal) or isinstance(model.space, Sequence):
         raise LikelyError(
             f"the likelihood of {model._who()} does not come apart into entries: take a product of conditionals, a "
@@ -418,8 +385,3 @@ def _improbability(model: Model, x: Any, cond: Any) -> Tensor:
         others[:, entry] = False
         each.append(model.log_marginal(x, others.reshape(x.shape), cond) - whole)
     return torch.stack(each, 1).reshape(x.shape)
-
-
-def _by_chain(model: Any, x: Tensor, cond: Tensor | None) -> Tensor:
-    levels = F.pad(model._conditionals(x, cond), (1, 0)).float().log_softmax(2)
-    return -levels.gather(2, x.reshape(len(x), -1, 1).long())[..., 0]

@@ -7,20 +7,26 @@ against the same held-out data at the same number of rows: what a perfect model 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from likely.errors import LikelyError
+from likely.evaluation.bootstrap import jackknife
 from likely.evaluation.classifier_test import classifier_test
 from likely.evaluation.frechet import frechet_distance, frechet_error
-from likely.evaluation.inception_score import inception_score
+from likely.evaluation.inception_score import InceptionScore, inception_score
 from likely.evaluation.kid import kernel_inception_distance
 from likely.evaluation.manifold import manifold
-from likely.evaluation.results import Result, result
+from likely.evaluation.pace import Pace, Stage, Tell
+from likely.evaluation.reading import WIDE, Set, read, some
+from likely.evaluation.results import Result, missing, result, result_of_share
 from likely.evaluation.sliced import sliced_wasserstein
-from likely.evaluation.vendi import vendi_score
+from likely.evaluation.two_sample import Distance
+from likely.evaluation.vendi import vendi_error, vendi_score
 from likely.extractors import Extractor
 from likely.spaces import Space
 
@@ -28,36 +34,84 @@ NEIGHBOURS = 5  #: k of precision, recall, density and coverage
 FOLDS = 5  #: of the classifier two-sample test
 SPLITS = 10  #: of the inception score
 
-#: metric -> (value, standard error or None), of real and fake rows and the seed
-Metric = Callable[[Tensor, Tensor, int], dict[str, tuple[float, float | None]]]
+PROJECTIONS = 1000  #: directions of the sliced Wasserstein distance
+JACKKNIFED, MANY = 256, 5000  #: dimensions and rows up to which distances without a formula have a jackknife interval
+GROUPS = 20  #: that the jackknife leaves out in turn
+
+TOLD = 2**23  #: numbers of each set that the classifier test takes at most
+READ = 1e-3  #: seconds to read a datum, by plan
+READING, FLOOR = "reading {} data", "{} of real data"  #: titles of stages
 
 
-def _frechet(real: Tensor, fake: Tensor, seed: int) -> dict[str, tuple[float, float | None]]:
-    return {"frechet": (frechet_distance(real, fake).value, frechet_error(real, fake))}
+class Seen(NamedTuple):
+    """A number, its standard error or None, how that was found, how many rows it is a share of (0: it is none).
+
+    `own` is what its protocol says otherwise than that of the other metrics.
+    """
+
+    value: float
+    error: float | None
+    method: str = "analytic"
+    rows: int = 0
+    own: dict[str, Any] | None = None
 
 
-def _kid(real: Tensor, fake: Tensor, seed: int) -> dict[str, tuple[float, float | None]]:
-    value, error = kernel_inception_distance(real, fake)
-    return {"kid": (value, error)}
+#: real and fake rows, the seed, and what is told how much is done -> metric -> what was found
+Metric = Callable[[Set, Set, int, Callable[[float], None]], dict[str, Seen]]
 
 
-def _manifold(real: Tensor, fake: Tensor, seed: int) -> dict[str, tuple[float, float | None]]:
-    found = manifold(real, fake, NEIGHBOURS)
-    return {name: (share.value, share.error) for name, share in found._asdict().items()}
+def frechet(real: Tensor, fake: Tensor) -> Distance:
+    """Return the Frechet distance of two sets of rows and its standard error, None where it has none."""
+    return Distance(frechet_distance(real, fake).value, frechet_error(real, fake))
 
 
-def _sliced(real: Tensor, fake: Tensor, seed: int) -> dict[str, tuple[float, float | None]]:
-    value, error = sliced_wasserstein(real, fake, seed=seed)
-    return {"sliced_wasserstein": (value, error)}
+def _frechet(real: Set, fake: Set, seed: int, tell: Callable[[float], None]) -> dict[str, Seen]:
+    x, y = real.rows, fake.rows
+    if real.moments is not None or fake.moments is not None:  # not all rows are held
+        value = frechet_distance(real.moments or x, fake.moments or y).value
+        return {"frechet": Seen(value, None, own={"n_real": real.total, "n_generated": fake.total})}
+    value, error = frechet(x, y)
+    if error is None and x.shape[1] <= JACKKNIFED and min(len(x), len(y)) > 2 * GROUPS:
+        # a covariance is singular: there is no formula
+        error = jackknife(lambda a, b: frechet_distance(a, b).value, x, y, groups=GROUPS, seed=seed).error
+        return {"frechet": Seen(value, error, "jackknife")}
+    return {"frechet": Seen(value, error)}
 
 
-def _vendi(real: Tensor, fake: Tensor, seed: int) -> dict[str, tuple[float, float | None]]:
-    return {"vendi": (vendi_score(fake), None)}
+def _kid(real: Set, fake: Set, seed: int, tell: Callable[[float], None]) -> dict[str, Seen]:
+    return {"kid": Seen(*kernel_inception_distance(real.rows, fake.rows, tell=tell), "jackknife")}
 
 
-def _told_apart(real: Tensor, fake: Tensor, seed: int) -> dict[str, tuple[float, float | None]]:
-    found = classifier_test(real, fake, folds=FOLDS, seed=seed)
-    return {"classifier_test": (found.accuracy, (found.high - found.low) / (2 * 1.959964))}
+def _manifold(real: Set, fake: Set, seed: int, tell: Callable[[float], None]) -> dict[str, Seen]:
+    found = manifold(real.rows, fake.rows, NEIGHBOURS, tell=tell)
+    rows = {"precision": len(fake.rows), "recall": len(real.rows), "density": 0, "coverage": len(real.rows)}
+    return {name: Seen(*share, rows=rows[name]) for name, share in found._asdict().items()}
+
+
+def _sliced(real: Set, fake: Set, seed: int, tell: Callable[[float], None]) -> dict[str, Seen]:
+    a, b = real.rows, fake.rows
+    value, error = sliced_wasserstein(a, b, projections=PROJECTIONS, seed=seed, tell=tell)
+    if a.shape[1] > JACKKNIFED or not 2 * GROUPS < min(len(a), len(b)) <= max(len(a), len(b)) <= MANY:
+        return {"sliced_wasserstein": Seen(value, error, "directions")}  # the error of the directions drawn alone
+
+    def coarse(x: Tensor, y: Tensor) -> float:
+        return sliced_wasserstein(x, y, projections=100, seed=seed).value
+
+    rows = jackknife(coarse, a, b, groups=GROUPS, seed=seed).error
+    return {"sliced_wasserstein": Seen(value, math.hypot(rows, error or 0.0), "jackknife")}
+
+
+def _vendi(real: Set, fake: Set, seed: int, tell: Callable[[float], None]) -> dict[str, Seen]:
+    y = fake.rows if fake.rows.shape[1] <= WIDE else some(fake.rows, WIDE, seed)
+    own = None if len(y) == len(fake.rows) else {"n_generated": len(y)}
+    return {"vendi": Seen(vendi_score(y), vendi_error(y), own=own)}
+
+
+def _told_apart(real: Set, fake: Set, seed: int, tell: Callable[[float], None]) -> dict[str, Seen]:
+    most = max(TOLD // real.rows.shape[1], FOLDS)
+    x, y = (some(one.rows, min(MANY, most), seed) for one in (real, fake))
+    found = classifier_test(x, y, folds=FOLDS, seed=seed)
+    return {"classifier_test": Seen(found.accuracy, None, rows=2 * found.rows, own={"rows": found.rows})}
 
 
 METRICS: dict[str, Metric] = {
@@ -68,7 +122,12 @@ METRICS: dict[str, Metric] = {
     "vendi": _vendi,
     "classifier_test": _told_apart,
 }
-UNITS = {"precision": "share", "recall": "share", "coverage": "share", "classifier_test": "accuracy"}
+#: what else decides a number
+SETTINGS: dict[Metric, dict[str, Any]] = {
+    _manifold: {"k": NEIGHBOURS},
+    _sliced: {"projections": PROJECTIONS},
+    _told_apart: {"classifier": "logistic regression", "folds": FOLDS},
+}
 
 
 def feature_distances(
@@ -78,20 +137,28 @@ def feature_distances(
     fake: Any,
     *,
     training: Any = None,
+    halves: bool = False,
     seed: int = 0,
     split: str = "test",
+    tell: Tell | None = None,
 ) -> list[Result]:
     """Return frechet, kid, precision, recall, density, coverage, sliced_wasserstein, vendi, classifier_test and, where
     the extractor classifies, inception_score, each with its standard error where there is one and beside its floor.
 
+    Data are read a few rows at a time. Their features are held: two sets at once, up to half a gigabyte each. Of larger
+    sets random rows are held, and the Frechet distance takes the moments of all. The protocol's `n_real` and
+    `n_generated` are the rows that a number was taken of.
+
     Arguments:
         extractor: what maps data to features; its name enters every protocol.
         space: what one x is.
-        real: held-out values of the space, (N, *shape).
+        real: held-out values of the space, (N, *shape): a tensor, or an array on disk.
         fake: samples, (M, *shape).
         training: real values for the floor, or None.
-        seed: decides directions, folds and splits.
+        halves: without training values, take for the floor one half of the real rows against the other.
+        seed: decides directions, folds, splits and halves.
         split: what `real` is called, for the protocol.
+        tell: is told how much is done and how many seconds are left.
 
     Raises:
         LikelyError: a set is too small for a metric, or the extractor does not take this space.
@@ -101,47 +168,104 @@ def feature_distances(
         raise LikelyError(
             f"metrics by features need at least {smallest} rows in each set, not {len(real)} and {len(fake)}."
         )
-    x, y = extractor(real, space), extractor(fake, space)
-    base = None if training is None else extractor(training, space)
+    halves = halves and training is None and len(real) >= 2 * smallest
+    half = len(real) // 2 if halves else len(real)
+    pace = Pace(tell)
+    pace.plan([Stage(READING.format("real"), "read", len(real) * READ)])
+    pace.begin(READING.format("real"))
+    x = read(extractor, real, space, seed=seed, tell=pace.at)
+    has_floor, floors, d = halves or training is not None, dict[Metric, dict[str, Seen]](), x.rows.shape[1]
+    measures = [measure for measure in METRICS.values() if measure is not _frechet or d <= WIDE]
+    if training is not None:
+        pace.plan([Stage(READING.format("training"), "read", len(training) * READ)])
+    if has_floor:
+        pace.plan(_stages(measures, FLOOR, half, half if training is None else len(training), d))
+    pace.plan([Stage(READING.format("generated"), "read", len(fake) * READ)])
+    pace.plan(_stages(measures, "{}", len(real), len(fake), d))
+
+    base: Set | None = None
+    if training is not None:
+        pace.begin(READING.format("training"))
+        base = read(extractor, training, space, seed=seed, tell=pace.at)
+    floor_n = None if not has_floor else half if base is None else base.total
+    if has_floor:
+        one, other = _halves(x, seed) if base is None else (x, base)
+        for measure in measures:
+            pace.begin(FLOOR.format(_title(measure)))
+            floors[measure] = measure(one, other, seed, pace.at)
+        del one, other
+    base = None
+    own_score = _score(x, seed)
+    pace.begin(READING.format("generated"))
+    y = read(extractor, fake, space, seed=seed, tell=pace.at)
+
     protocol: dict[str, Any] = {
-        "n_real": len(x),
-        "n_generated": len(y),
+        "n_real": len(x.rows),
+        "n_generated": len(y.rows),
         "split": split,
         "seed": seed,
         "features": extractor.name,
-        "dimensions": x.shape[1],
-        "floor_n": None if base is None else len(base),
+        "dimensions": d,
+        "floor_n": floor_n,
     }
+    if halves:
+        protocol["floor_of"] = "two halves of the real rows"
     results = []
-    for measure in METRICS.values():
-        floors = {} if base is None else measure(x, base, seed)
-        for metric, (value, error) in measure(x, y, seed).items():
-            own: dict[str, Any] = {"k": NEIGHBOURS} if measure is _manifold else {}
-            floor, floor_error = floors.get(metric, (None, None))
-            noted = {**protocol, **own, "floor": floor, "floor_standard_error": floor_error}
-            unit = UNITS.get(metric, "")
-            results.append(result(metric, value, error, unit=unit, **noted))
-    if extractor.classes is not None and min(len(x), len(y)) >= SPLITS:
-        mine = inception_score(extractor.logits(fake, space), splits=SPLITS, seed=seed)
-        own_score = inception_score(extractor.logits(real, space), splits=SPLITS, seed=seed)
-        noted = {**protocol, "splits": SPLITS, "floor": own_score.value, "floor_standard_error": own_score.error}
-        results.append(result("inception_score", mine.value, mine.error, **noted))
+    if d > WIDE:
+        why = f"covariances of {d:,} features are not taken, {WIDE:,} at most: give fewer features, such as 'pca'."
+        results.append(missing("frechet", why, **protocol))
+    for measure in measures:
+        pace.begin(_title(measure))
+        for metric, seen in measure(x, y, seed, pace.at).items():
+            floor = floors.get(measure, {}).get(metric)
+            noted = {
+                **protocol,
+                **SETTINGS.get(measure, {}),
+                **(seen.own or {}),
+                "floor": None if floor is None else floor.value,
+                "floor_standard_error": None if floor is None else floor.error,
+            }
+            if seen.rows:
+                results.append(result_of_share(metric, seen.value, seen.rows, **noted))
+            else:
+                results.append(result(metric, seen.value, seen.error, interval_method=seen.method, **noted))
+    mine = _score(y, seed)
+    if mine is not None and own_score is not None:
+        counts = {"n_real": x.total, "n_generated": y.total, "floor_n": x.total}
+        floor_of = {"floor": own_score.value, "floor_standard_error": own_score.error}
+        noted = {**protocol, **counts, "splits": SPLITS, **floor_of}
+        results.append(result("inception_score", mine.value, mine.error, interval_method="splits", **noted))
+    pace.end()
     return results
 
 
-def comparable(a: Result, b: Result) -> str:
-    """Return why two results may not stand in one column, or "" if they may.
+def _score(seen: Set, seed: int) -> InceptionScore | None:
+    if seen.logits is None or len(seen.logits) < SPLITS:
+        return None
+    return inception_score(seen.logits, splits=SPLITS, seed=seed)
 
-    Metric, features, sizes, split and settings must agree; the model, its seed and its numbers may differ.
 
-    Example:
-        >>> one = result("kid", 0.1, n_real=100)
-        >>> comparable(one, result("kid", 0.1, n_real=50))
-        'n_real is 100 in one and 50 in the other'
-    """
-    if a["metric"] != b["metric"]:
-        return f"one is {a['metric']}, the other {b['metric']}"
-    for key in ("n_real", "n_generated", "split", "features", "k", "splits", "bandwidth", "classifier", "rows"):
-        if a["protocol"].get(key) != b["protocol"].get(key) and a["sign"] == b["sign"]:
-            return f"{key} is {a['protocol'].get(key)} in one and {b['protocol'].get(key)} in the other"
-    return ""
+def _halves(seen: Set, seed: int) -> tuple[Set, Set]:
+    """Return one random half of the rows and the other."""
+    order = torch.randperm(len(seen.rows), generator=torch.Generator().manual_seed(seed))
+    half = len(order) // 2
+    one, other = (seen.rows[rows.sort().values] for rows in (order[:half], order[half : 2 * half]))
+    return Set(one, half), Set(other, half)
+
+
+def _title(measure: Metric) -> str:
+    return next(name for name, one in METRICS.items() if one is measure).replace("_", " ")
+
+
+def _stages(measures: list[Metric], title: str, n: int, m: int, d: int) -> list[Stage]:
+    """Return the stages of the metrics of n rows and m rows of d features, with rough seconds of two cores."""
+    pairs, least = (n * n + m * m) / 2 + n * m, min(d, m)
+    seconds: dict[Metric, float] = {
+        _frechet: 5e-11 * ((n + m) * d**2 + 20 * d**3),
+        _kid: pairs * (1e-11 * d + 1e-8),
+        _manifold: pairs * (1e-11 * d + 2e-8),
+        _sliced: (n + m) * PROJECTIONS * (2e-11 * d + 1e-7),
+        _vendi: 5e-11 * (m * least * d + 20 * least**3),
+        _told_apart: 1e-6 * min(n, m, MANY, TOLD // d + 1) * d,
+    }
+    return [Stage(title.format(_title(one)), _title(one), seconds[one]) for one in measures]

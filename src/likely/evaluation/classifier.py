@@ -63,12 +63,18 @@ class Recogniser:
 
     def __call__(self, samples: Any) -> Recognised:
         """Return how many of the samples, (N, *shape), are recognised, and as what."""
+        seen = self.labels(samples)
+        counts = np.bincount(seen[seen >= 0].numpy(), minlength=self.classes)
+        confident = float((seen >= 0).double().mean())
+        return {"confident": confident, "covered": int((counts > 0).sum()), "counts": counts.tolist()}
+
+    def labels(self, samples: Any) -> torch.Tensor:
+        """Return the class in which each sample, (N, *shape), is recognised, (N,), -1 for none."""
         if len(samples) == 0:
             raise LikelyError("nothing to recognise: there are no samples.")
         votes = self.forest.predict_proba(_rows(samples))
-        seen = self.forest.classes_[votes.argmax(1)[votes.max(1) > MAJORITY]]
-        counts = np.bincount(seen, minlength=self.classes)
-        return {"confident": len(seen) / len(votes), "covered": int((counts > 0).sum()), "counts": counts.tolist()}
+        named = self.forest.classes_[votes.argmax(1)].astype(np.int64)  # labels may be bytes, which have no -1
+        return torch.from_numpy(np.where(votes.max(1) > MAJORITY, named, -1))
 
 
 def recognised(samples: Any, train: Part, *, seed: int = 0) -> Recognised:

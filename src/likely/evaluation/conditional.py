@@ -43,7 +43,9 @@ def condition_accuracy(
     *,
     real: Any = None,
     real_labels: Any = None,
+    classifier: str | None = None,
     seed: int | None = None,
+    split: str = "test",
 ) -> Result:
     """Return how often a classifier sees in a sample the class that was asked for; each class counts the same.
 
@@ -52,13 +54,17 @@ def condition_accuracy(
         asked: the class asked for, (N,).
         classify: names the class of each row, -1 for none; or gives scores, (B, K).
         real, real_labels: held-out real data, for the floor: the classifier's own accuracy.
+        classifier: what it is called, for the protocol.
         seed: the seed the samples were drawn with, for the protocol.
+        split: what `real` is called, for the protocol.
 
     Raises:
         LikelyError: there are no samples, or not one class per sample.
     """
     value, error, per_class = _accuracy(labels_of(classify, samples), torch.as_tensor(asked).long())
-    floor = None if real is None else _accuracy(labels_of(classify, real), torch.as_tensor(real_labels).long())[0]
+    floor, floor_error = None, None
+    if real is not None:
+        floor, floor_error, _ = _accuracy(labels_of(classify, real), torch.as_tensor(real_labels).long())
     return result(
         "condition_accuracy",
         value,
@@ -66,9 +72,13 @@ def condition_accuracy(
         unit="share",
         n_real=None if real is None else len(real),
         n_generated=len(samples),
+        split=split,
         seed=seed,
+        classifier=classifier,
         per_class=per_class,
         floor=floor,
+        floor_standard_error=floor_error,
+        floor_n=None if real is None else len(real),
     )
 
 
@@ -82,6 +92,7 @@ def within_condition(
     training_labels: Any = None,
     measure: Measure = mmd,
     metric: str = "mmd",
+    features: str = "the data themselves",
     seed: int | None = None,
     split: str = "test",
 ) -> Result:
@@ -93,6 +104,7 @@ def within_condition(
         training, training_labels: real training rows, for the floor: as many of each condition as were generated.
         measure: the distance of two sets of rows; by default the kernel distance at the median of the real rows.
         metric: what the distance is called.
+        features: what the rows are, for the protocol.
         seed: the seed the samples were drawn with, for the protocol.
         split: what `real` is called, for the protocol.
 
@@ -118,10 +130,12 @@ def within_condition(
         f"{metric}_within",
         sum(each.values()) / len(each),
         math.hypot(*known) / len(each) if len(known) == len(each) else None,
+        interval_method="jackknife" if measure is mmd else "analytic",
         n_real=len(real),
         n_generated=len(fake),
         split=split,
         seed=seed,
+        features=features,
         per_class=each,
         floor=sum(floors) / len(floors) if floors else None,
     )

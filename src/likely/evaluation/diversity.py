@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from likely.errors import LikelyError
-from likely.evaluation.results import Result, result, result_of_share
+from likely.evaluation.results import Result, missing, result, result_of_share
 from likely.evaluation.two_sample import features
 from likely.spaces import Space, batches
 
@@ -110,11 +110,23 @@ def mode_coverage(labels: Any, modes: int, *, expected: Any = None, seed: int | 
     }
     likely_hit = float((1 - (1 - q) ** n).sum())
     least = (int((q > 0).sum()) - 1) / (2 * n) if n else None
+    error = None
+    if kl is not None and math.isfinite(kl):
+        # to first order, var KL = var_p log(p / q) / n; half a count more of each mode keeps it from 0 where one is hit
+        near = torch.where(q > 0, (counts + 0.5) / (n + 0.5 * int((q > 0).sum())), 0.0)
+        each = torch.where(near > 0, (near / q).log(), 0.0)
+        error = math.sqrt(float((near * each.square()).sum() - (near * each).sum().square()) / n)
     return [
         result("modes", float((counts > 0).sum()), unit="modes", sign="=", **protocol, floor=likely_hit),
-        result("mode_kl", kl, unit="nats", sign="" if kl is None else "~", **protocol, floor=least),
+        _kl_result(kl, error, least, protocol),
         result_of_share("recognised", share, len(labels), **protocol, floor=None),
     ]
+
+
+def _kl_result(kl: float | None, error: float | None, least: float | None, protocol: dict[str, Any]) -> Result:
+    if kl is None:
+        return missing("mode_kl", "no sample was recognised.", **protocol)
+    return result("mode_kl", kl, error, unit="nats", **protocol, floor=least)
 
 
 def variety(rows: Tensor) -> tuple[float, float]:

@@ -25,10 +25,12 @@ import torch
 from torch import Tensor
 
 from likely.errors import LikelyError
-from likely.evaluation.matrices import choose, matrix
+from likely.evaluation.matrices import choose, matrix, numpy_products
 from likely.spaces import batches
 
 ROWS = 2048  #: rows that are held in float64 at once
+BLOCK = 64  #: columns that LAPACK brings to tridiagonal form together
+PANELS = 4  #: a symmetric product is computed in so many panels of columns, from the diagonal downwards
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,15 @@ class Moments:
         Raises:
             LikelyError: the set is empty or not finite.
         """
-        from scipy.linalg.blas import dsyrk
-
         x = matrix(values).numpy()
         mean = x.sum(0, dtype=np.float64) / len(x)
-        half = np.zeros((x.shape[1], x.shape[1]), order="F")  # the lower half, to which dsyrk adds in place
-        for rows in batches(len(x), ROWS):
-            half = dsyrk(1.0, (x[rows] - mean).T, beta=1.0, c=half, lower=1, overwrite_c=1)
-        scatter = torch.from_numpy(half)
-        return cls(len(x), torch.from_numpy(mean), scatter.tril() + scatter.tril(-1).T)
+        scatter = np.zeros((x.shape[1], x.shape[1]))
+        with numpy_products():
+            for rows in batches(len(x), ROWS):
+                _add_products(scatter, x[rows] - mean)
+        for columns in batches(len(scatter), -(-len(scatter) // PANELS)):
+            scatter[columns, columns.stop :] = scatter[columns.stop :, columns].T
+        return cls(len(x), torch.from_numpy(mean), torch.from_numpy(scatter))
 
     def __add__(self, other: Moments) -> Moments:
         count, step = self.count + other.count, other.mean - self.mean
@@ -186,6 +188,15 @@ def frechet_infinity(real: Any, fake: Any, *, points: int = 15, seed: int = 0) -
     return Extrapolated(float(value), float(slope), sizes, distances)
 
 
+def _add_products(scatter: np.ndarray, x: np.ndarray) -> None:
+    """Add x^T x to the blocks on and below the diagonal: 5/8 of the work of the whole, at the speed of whole products.
+
+    One call of BLAS for symmetric products would do 1/2 of the work at little more than half that speed.
+    """
+    for columns in batches(len(scatter), -(-len(scatter) // PANELS)):
+        scatter[columns.start :, columns] += x[:, columns.start :].T @ x[:, columns]
+
+
 def _both(real: Any, fake: Any) -> tuple[Moments, Moments]:
     a, b = (values if isinstance(values, Moments) else Moments.of(values) for values in (real, fake))
     if min(a.count, b.count) < 2:
@@ -198,19 +209,24 @@ def _both(real: Any, fake: Any) -> tuple[Moments, Moments]:
 def _trace_of_root(a: Moments, b: Moments) -> float:
     """Return tr (S1 S2)^{1/2}: the sum of the roots of the eigenvalues of S1 S2.
 
-    For positive definite covariances this is the symmetric generalised problem S1 S2 v = l v, by the Cholesky factor of
-    one of them. A root halves the correct digits of an eigenvalue near 0, of which a singular covariance has many:
-    there the sum of the singular values of S1^{1/2} S2^{1/2} is taken, which has them all.
+    For positive definite covariances these are the eigenvalues of the symmetric L^T S2 L, where S1 = L L^T: by its
+    tridiagonal form, without vectors. A root halves the correct digits of an eigenvalue near 0, of which a singular
+    covariance has many: there the sum of the singular values of S1^{1/2} S2^{1/2} is taken, which has them all.
     """
-    from scipy.linalg import LinAlgError, eigh
+    from scipy.linalg.lapack import dsterf, dsygst, dsytrd
 
     # a column that is constant in either set adds nothing
     alive = (a.scatter.diagonal() > 0) & (b.scatter.diagonal() > 0)
     first, second = (m.covariance if bool(alive.all()) else m.covariance[alive][:, alive] for m in (a, b))
-    if min(a.count, b.count) > len(first) > 0 and _definite(first):
-        with contextlib.suppress(LinAlgError):  # the second is not definite
-            values = eigh(first.numpy(), second.numpy(), type=2, eigvals_only=True, driver="gv", check_finite=False)
-            return float(np.sqrt(values.clip(min=0)).sum())
+    if min(a.count, b.count) > len(first) > 1:
+        with numpy_products(), contextlib.suppress(np.linalg.LinAlgError):  # one is not definite
+            np.linalg.cholesky(second.numpy())
+            root = np.linalg.cholesky(first.numpy())
+            between, _ = dsygst(second.numpy().T, root, itype=2, lower=1, overwrite_a=1)
+            _, diagonal, beside, _, _ = dsytrd(between, lower=1, lwork=BLOCK * len(first), overwrite_a=1)
+            values, failed = dsterf(diagonal, beside)
+            if not failed:
+                return float(np.sqrt(values.clip(min=0)).sum())
     return float(torch.linalg.svdvals(_root(first) @ _root(second)).sum()) if len(first) else 0.0
 
 

@@ -54,16 +54,11 @@ def inception_score(outputs: Any, *, logits: bool = True, splits: int = 10, seed
     """
     if splits < 1:
         raise LikelyError(f"take at least one split, not {splits}.")
-    x = matrix(outputs, rows=splits, name="the set of outputs").double()
-    if logits:
-        logs = x.log_softmax(1)
-    else:
-        if bool((x < 0).any()) or not bool(((x.sum(1) - 1).abs() < 1e-3).all()):
-            raise LikelyError("probabilities must not be negative and must sum to 1 in each row; are these logits?")
-        logs = (x / x.sum(1, keepdim=True)).log()
-    if seed is not None:
-        logs = logs[choose(len(logs), len(logs), torch.Generator().manual_seed(seed))]
-    scores = torch.stack([_score(part.exp(), part) for part in logs.tensor_split(splits)])
+    x = matrix(outputs, rows=splits, name="the set of outputs")
+    if not logits and (bool((x < 0).any()) or not bool(((x.sum(1, dtype=torch.float64) - 1).abs() < 1e-3).all())):
+        raise LikelyError("probabilities must not be negative and must sum to 1 in each row; are these logits?")
+    order = torch.arange(len(x)) if seed is None else choose(len(x), len(x), torch.Generator().manual_seed(seed))
+    scores = torch.stack([_score(_logs(x[rows].double(), logits)) for rows in order.tensor_split(splits)])
     if splits == 1:
         return InceptionScore(float(scores[0]), None, None)
     return InceptionScore(
@@ -71,6 +66,11 @@ def inception_score(outputs: Any, *, logits: bool = True, splits: int = 10, seed
     )
 
 
-def _score(shares: torch.Tensor, logs: torch.Tensor) -> torch.Tensor:
+def _logs(outputs: torch.Tensor, logits: bool) -> torch.Tensor:
+    return outputs.log_softmax(1) if logits else (outputs / outputs.sum(1, keepdim=True)).log()
+
+
+def _score(logs: torch.Tensor) -> torch.Tensor:
+    shares = logs.exp()
     gain = torch.where(shares > 0, shares * (logs - shares.mean(0).log()), 0.0)  # 0 log 0 = 0
     return gain.sum(1).mean().exp()

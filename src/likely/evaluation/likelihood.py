@@ -3,23 +3,57 @@
 Which question is asked of a model follows from its abilities, never from its name: `log_prob` is exact and prints `=`;
 `iwelbo` and `elbo` are lower bounds and print `>=`; an energy with an estimated normaliser prints `~`; a model with
 none of them prints nothing.
+
+The standard error is over the data. Where the score of a row is itself estimated by drawing, that noise is in it; its
+own share is the `estimator_error`. The error of log Z, which all rows share, is added in quadrature.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from likely.core import Bounded, Density, Energy, Estimate, Model, Weighted, seeded
+from likely.core import Bounded, Density, Energy, Estimate, Model, Weighted, _rows, seeded
 from likely.errors import LikelyError
 from likely.evaluation.results import Result, mean_and_error, result
+from likely.evaluation.simple import simple
 from likely.spaces import Binary, Finite, Space
 
 if TYPE_CHECKING:
     from likely.data.parts import Part
+
+AGAIN = 64  #: rows that are scored a second time, from other draws, to see how far the estimates of one row scatter
+FLOW_STEPS = 50  #: of the probability-flow estimate
+FLOW_ROWS = 200  #: rows for which it is made where nobody says how many
+REVERSE_ROWS = 100  #: rows for which the bound from the other side is made
+
+
+@runtime_checkable
+class Flowing(Protocol):
+    """A model with a probability-flow estimate of log p(x)."""
+
+    def flow_log_prob(
+        self, x: Any, cond: Any = None, *, steps: int = 50, probes: int = 1, seed: int | None = None
+    ) -> Tensor:
+        """Return the estimate, (B,), nats."""
+        ...
+
+
+@runtime_checkable
+class Conservative(Protocol):
+    """An energy with a bound on log p(x) that errs downwards, where an estimated log Z makes it err upwards."""
+
+    def conservative_log_prob(self, x: Any, *, seed: int | None = None) -> Tensor:
+        """Return the bound, (B,), nats."""
+        ...
+
+
+Keep = Callable[[Tensor, float], None]  #: takes the log-likelihood of every row, (N,), and the seconds they took
 
 
 def sign_of(model: Model) -> str:
@@ -100,18 +134,32 @@ def bits_per_dim(nats: float, space: Space) -> float | None:
 
 
 def uniform(space: Space) -> float | None:
-    """Return the log-probability of any point under the uniform law, -D log(levels); None where there is none."""
-    return -space.size * math.log(space.levels) if isinstance(space, (Binary, Finite)) else None
+    """Return the log-probability of any point under the uniform law, -log of how many points there are, or None."""
+    if not isinstance(space, (Binary, Finite)):
+        return None
+    return -sum(map(math.log, space.sizes)) if space.uneven else -space.size * math.log(space.levels)
 
 
 def likelihood(
-    model: Model, part: Part, *, k: int = 64, rows: int | None = None, seed: int = 0, split: str = "test"
+    model: Model,
+    part: Part,
+    *,
+    k: int = 64,
+    rows: int | None = None,
+    seed: int = 0,
+    split: str = "test",
+    train: Part | None = None,
+    valid: Part | None = None,
+    keep: Keep | None = None,
 ) -> Result:
     """Return the mean negative log-likelihood of a part, nats per datum, signed by the model's abilities.
 
     "=" is exact; "<=" an upper bound, from a lower bound on log p(x) (with k); "~" an estimate; "" has no value. The
-    standard error is over the data; where log Z was estimated, its error is added in quadrature. The protocol also
-    holds the same number in bits per dimension and the uniform law's (both None unless the space is discrete).
+    protocol also holds: the same in bits per dimension (discrete spaces); `estimator_error`, the part of the standard
+    error that more draws would take away; `per_class`, where the part has labels; `given`, whether the law is of x or
+    of x given the label; for an energy with an estimated log Z `reverse`, the same from a bound that errs the other
+    way, if the model has one (where they are far apart, believe neither); and the laws to hold it against: `uniform`
+    and, with `train`, the best `simple` one (`simple.simple`).
 
     Arguments:
         model: any model; one without a likelihood gives the value None and the sign "".
@@ -120,6 +168,9 @@ def likelihood(
         rows: how many rows to score, from the first; None means all.
         seed: decides importance samples, chains, and bits that are drawn anew at every visit.
         split: what the part is called, for the protocol.
+        train: the training part, on which the simple law is fitted; None leaves it out.
+        valid: the part on which simple laws of reals are chosen.
+        keep: is called with the log-likelihood of every row, (N,), and the seconds that they took.
 
     Raises:
         LikelyError: the part is empty, or a score is not a number.
@@ -127,26 +178,143 @@ def likelihood(
     """
     sign = sign_of(model)
     part = part if rows is None else part.head(rows)
-    baseline = uniform(model.space)
-    shown = sign.replace(">=", "<=")
-    protocol: dict[str, Any] = {
-        "n_real": len(part),
-        "split": split,
-        "seed": seed,
-        "k": k if isinstance(model, Weighted) and sign == ">=" else None,
-        "bits_per_dim": None,
-        "uniform": None if baseline is None else -baseline,
-        "uniform_bits_per_dim": None if baseline is None else bits_per_dim(baseline, model.space),
-    }
+    with seeded(seed):
+        x, labels = part.batch(slice(0, len(part)))
+    cond = None if model.cond_space is None else labels
+    protocol = _beside(model, part, x, cond, seed, split, train, valid)
+    protocol["k"] = k if isinstance(model, Weighted) and sign == ">=" else None
     if not sign:
         return result("nll", None, unit="nats", sign="", **protocol)
-    with seeded(seed):
-        x, cond = part.batch(slice(0, len(part)))
-    nats, sign, shared = _scores(model, x, None if model.cond_space is None else cond, k, seed)
+    began = time.perf_counter()
+    nats, sign, shared = _scores(model, x, cond, k, seed)
+    if keep is not None:
+        keep(nats, time.perf_counter() - began)
     value, error = mean_and_error(nats, part.weight)
     if error is not None:
         error = math.hypot(error, shared)
     protocol["bits_per_dim"] = bits_per_dim(value, model.space)
+    protocol |= _per_class(nats, labels, part.weight)
     if sign == "~":
-        protocol["log_partition_error"] = shared
-    return result("nll", -value, error, unit="nats", sign=shown, **protocol)
+        protocol |= {"log_partition_error": shared, "estimator_error": shared}
+        protocol |= _reverse(model, x, nats, value, shared, seed)
+    elif sign == ">=":
+        again = slice(0, AGAIN)
+        other = _scores(model, _rows(x, again), _rows(cond, again), k, seed + 1)[0]
+        protocol["estimator_error"] = _scatter(nats[again], other, len(part))
+    else:
+        protocol["estimator_error"] = 0.0
+    return result("nll", -value, error, unit="nats", sign=sign.replace(">=", "<="), **protocol)
+
+
+def flow_likelihood(
+    model: Model,
+    part: Part,
+    *,
+    steps: int = FLOW_STEPS,
+    rows: int | None = None,
+    seed: int = 0,
+    split: str = "test",
+    train: Part | None = None,
+    valid: Part | None = None,
+) -> Result:
+    """Return the mean negative log-likelihood by the probability flow of a diffusion model, nats per datum: "~".
+
+    It is an estimate: the equation is solved in finitely many steps and its divergence estimated at random. Discrete
+    data are lifted to reals by noise (`dequantised` in the protocol), which makes it, up to that, an upper bound.
+
+    Arguments:
+        model: a model with `flow_log_prob`.
+        part: held-out data of the model's space.
+        steps: of the solver; each costs two evaluations of the network and of its gradient.
+        rows: how many rows to score, from the first; None means `FLOW_ROWS`, for it is dear.
+        seed: decides noise and directions.
+        split: what the part is called, for the protocol.
+        train, valid: for the simple law, as in `likelihood`.
+
+    Raises:
+        LikelyError: the model has no probability flow, the part is empty, or a score is not a number.
+    """
+    if not isinstance(model, Flowing):
+        raise LikelyError(f"{model._who()} has no probability flow; diffusion models have one.")
+    part = part.head(FLOW_ROWS if rows is None else rows)
+    with seeded(seed):
+        x, labels = part.batch(slice(0, len(part)))
+    cond = None if model.cond_space is None else labels
+    nats = model.flow_log_prob(x, cond, steps=steps, seed=seed)
+    value, error = mean_and_error(nats, part.weight)
+    again = slice(0, AGAIN)
+    other = model.flow_log_prob(_rows(x, again), _rows(cond, again), steps=steps, seed=seed + 1)
+    protocol = _beside(model, part, x, cond, seed, split, train, valid) | _per_class(nats, labels, part.weight)
+    protocol |= {
+        "steps": steps,
+        "dequantised": "by the model's first noise" if isinstance(model.space, (Binary, Finite)) else None,
+        "bits_per_dim": bits_per_dim(value, model.space),
+        "estimator_error": _scatter(nats[again], other, len(part)),
+    }
+    return result("nll_flow", -value, error, unit="nats", sign="~", **protocol)
+
+
+def _beside(
+    model: Model,
+    part: Part,
+    x: Any,
+    cond: Any,
+    seed: int,
+    split: str,
+    train: Part | None,
+    valid: Part | None,
+) -> dict[str, Any]:
+    """Return what stands beside every likelihood: on what it was measured, and the laws to hold it against."""
+    baseline = uniform(model.space)
+    classes = cond is not None and isinstance(model.cond_space, Finite) and model.cond_space.shape == ()
+    found = None
+    if train is not None and len(part):
+        found = simple(model.space, train, x, cond if classes else None, valid=valid)
+    best = None if found is None else mean_and_error(found.nats, part.weight)[0]
+    return {
+        "n_real": len(part),
+        "split": split,
+        "seed": seed,
+        "given": None if cond is None else "label" if classes else "cond",
+        "bits_per_dim": None,
+        "uniform": None if baseline is None else -baseline,
+        "uniform_bits_per_dim": None if baseline is None else bits_per_dim(baseline, model.space),
+        "simple": None if best is None else -best,
+        "simple_bits_per_dim": None if best is None else bits_per_dim(best, model.space),
+        "simple_model": None if found is None else found.name,
+    }
+
+
+def _per_class(nats: Tensor, labels: Any, weight: Tensor | None) -> dict[str, Any]:
+    """Return the mean and its error over the rows of each class, where there are classes."""
+    labels = None if labels is None or isinstance(labels, tuple) else torch.as_tensor(labels)
+    if labels is None or labels.dim() != 1 or labels.is_floating_point():
+        return {}
+    means, errors = {}, {}
+    for label in labels.unique().tolist():
+        own = labels == label
+        mean, error = mean_and_error(nats[own.to(nats.device)], None if weight is None else weight[own])
+        means[str(label)], errors[str(label)] = -mean, error
+    return {"per_class": means, "per_class_standard_error": errors}
+
+
+def _scatter(first: Tensor, second: Tensor, n: int) -> float | None:
+    """Return the standard error that the draws alone give the mean of n rows, from two scores of some of them.
+
+    Half the mean square of the difference is the variance of one row's score; rows are drawn independently.
+    """
+    half = (first.double() - second.double()).square().mean() / 2
+    return math.sqrt(float(half) / n) if bool(half.isfinite()) else None
+
+
+def _reverse(model: Model, x: Any, nats: Tensor, value: float, shared: float, seed: int) -> dict[str, Any]:
+    """Return the mean log-likelihood by the bound from the other side, where the model has one and log Z is estimated.
+
+    It is made for the first rows alone, for it is dear: their mean difference moves the mean of all rows.
+    """
+    if not isinstance(model, Conservative) or shared == 0:
+        return {}
+    first = slice(0, REVERSE_ROWS)
+    below = model.conservative_log_prob(_rows(x, first), seed=seed)
+    gap, error = mean_and_error(nats[first].double() - below.double())
+    return {"reverse": gap - value, "reverse_error": error, "reverse_rows": len(below)}

@@ -24,6 +24,7 @@ Generative Models, 2020, arxiv.org/abs/2002.09797.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -35,6 +36,7 @@ from likely.spaces import batches
 
 ROWS = 1024  #: rows and columns of one block of distances
 NUMBERS = 2**19  #: numbers that are held at once where pairs are computed again
+HELD = 2**26  #: numbers of a set up to which its float32 rows are held; those of a larger one are made block by block
 UNDERFLOW = 1e-30  #: more than float32 loses near 0, where the longest row has length 1
 SPARE = 4  #: nearest rows kept beyond the k-th, among which rounding may have changed the order
 
@@ -48,7 +50,9 @@ class Manifold(NamedTuple):
     coverage: Measured
 
 
-def manifold(real: Any, fake: Any, k: int = 5, *, strict: bool = False) -> Manifold:
+def manifold(
+    real: Any, fake: Any, k: int = 5, *, strict: bool = False, tell: Callable[[float], None] = lambda done: None
+) -> Manifold:
     """Return improved precision and recall, density and coverage of two sets of rows, in one pass.
 
     Arguments:
@@ -57,6 +61,7 @@ def manifold(real: Any, fake: Any, k: int = 5, *, strict: bool = False) -> Manif
         k: which neighbour a ball reaches to: 3 is usual for precision and recall, 5 for density and coverage.
         strict: whether a row at exactly the radius lies outside (as in the `prdc` package) instead of inside. It
             matters for rows that coincide: with `strict`, two equal sets of one repeated row have coverage 0, else 1.
+        tell: is told now and then how much is done, from 0 to 1.
 
     Raises:
         LikelyError: k is below 1, a set has no more than k rows, rows differ in length, or a value is not finite.
@@ -75,18 +80,21 @@ def manifold(real: Any, fake: Any, k: int = 5, *, strict: bool = False) -> Manif
     scale = 1 / reach if reach > 0 else 1.0
     with full_precision():
         real_rows, fake_rows = _rows(x, centre, scale), _rows(y, centre, scale)
-        real_radii, fake_radii = _radii(real_rows, k), _radii(fake_rows, k)
+        work = len(x) ** 2 / 2, len(y) ** 2 / 2, len(x) * len(y)
+        real_radii = _radii(real_rows, k, lambda done: tell(done * work[0] / sum(work)))
+        fake_radii = _radii(fake_rows, k, lambda done: tell((work[0] + done * work[1]) / sum(work)))
         around = torch.zeros(len(y), dtype=torch.float64)  # of each fake: the real balls that it lies in
         recalled, covered = torch.zeros(len(x), dtype=torch.bool), torch.zeros(len(x), dtype=torch.bool)
         for rows in batches(len(x), ROWS):
             for columns in batches(len(y), ROWS):
                 low = _lower_bounds(real_rows, rows, fake_rows, columns)
                 block = (real_rows, rows, fake_rows, columns, low)
-                in_real = _inside(*block, real_radii[rows, None].expand_as(low), strict)
-                in_fake = _inside(*block, fake_radii[columns].expand_as(low), strict)
+                in_real = _inside(*block, real_radii[rows, None], strict)
+                in_fake = _inside(*block, fake_radii[columns], strict)
                 around[columns] += in_real.sum(0)
                 covered[rows] |= in_real.any(1)
                 recalled[rows] |= in_fake.any(1)
+            tell(1 - (1 - rows.stop / len(x)) * work[2] / sum(work))
     shares = (around > 0).double(), recalled.double(), around / k, covered.double()
     return Manifold(*(_mean(share) for share in shares))
 
@@ -105,9 +113,16 @@ class _Rows(NamedTuple):
     """Rows as given, and moved and scaled into the unit ball in float32, with their squared lengths."""
 
     exact: Tensor
-    single: Tensor
+    single: Tensor | None  #: None where they are not held
     square: Tensor
+    centre: Tensor
     scale: float
+
+    def block(self, rows: slice) -> Tensor:
+        """Return some rows in float32."""
+        if self.single is not None:
+            return self.single[rows]
+        return ((self.exact[rows] - self.centre) * self.scale).float()
 
 
 def _reach(values: Tensor, centre: Tensor) -> float:
@@ -115,10 +130,14 @@ def _reach(values: Tensor, centre: Tensor) -> float:
 
 
 def _rows(values: Tensor, centre: Tensor, scale: float) -> _Rows:
-    single = torch.empty(values.shape, dtype=torch.float32)
+    found = _Rows(values, None, torch.empty(len(values)), centre, scale)
+    single = torch.empty(values.shape, dtype=torch.float32) if values.numel() <= HELD else None
     for rows in batches(len(values), ROWS):
-        single[rows] = ((values[rows] - centre) * scale).float()
-    return _Rows(values, single, single.square().sum(1), scale)
+        some = found.block(rows)
+        found.square[rows] = some.square().sum(1)
+        if single is not None:
+            single[rows] = some
+    return found._replace(single=single)
 
 
 def _relative(rows_: _Rows) -> float:
@@ -126,14 +145,14 @@ def _relative(rows_: _Rows) -> float:
 
     A product of D terms is off by D units in the last place at most; 32 more cover centring, squaring and adding.
     """
-    return (rows_.single.shape[1] + 32) * 2.0**-24
+    return (rows_.exact.shape[1] + 32) * 2.0**-24
 
 
 def _lower_bounds(a: _Rows, rows: slice, b: _Rows, columns: slice) -> Tensor:
     """Return lower bounds of the squared distances in scaled units: (|x|^2 + |y|^2)(1 - c) - 2 x.y - UNDERFLOW."""
     kept = 1 - _relative(a)
     squares = (kept * a.square[rows, None] - UNDERFLOW) + kept * b.square[columns]
-    return squares.addmm_(a.single[rows], b.single[columns].T, alpha=-2)
+    return squares.addmm_(a.block(rows), b.block(columns).T, alpha=-2)
 
 
 def _width(a: _Rows, i: Tensor, b: _Rows, j: Tensor) -> Tensor:
@@ -152,7 +171,7 @@ def _squared(a: _Rows, i: Tensor, b: _Rows, j: Tensor) -> Tensor:
 
 def _inside(a: _Rows, rows: slice, b: _Rows, columns: slice, low: Tensor, radii: Tensor, strict: bool) -> Tensor:
     """Return which pairs of a block are no further apart than a squared radius, given in the units of the data."""
-    limits = (radii * a.scale**2).float()
+    limits, radii = (radii * a.scale**2).float().expand_as(low), radii.expand_as(low)
     inside = low < limits if strict else low <= limits
     i, j = inside.nonzero(as_tuple=True)
     high = low[i, j] + _width(a, i + rows.start, b, j + columns.start)
@@ -163,7 +182,7 @@ def _inside(a: _Rows, rows: slice, b: _Rows, columns: slice, low: Tensor, radii:
     return inside
 
 
-def _radii(rows_: _Rows, k: int) -> Tensor:
+def _radii(rows_: _Rows, k: int, tell: Callable[[float], None]) -> Tensor:
     """Return the squared distance of each row to its k-th nearest other row, (N,), exact to float64."""
     n = len(rows_.exact)
     keep = min(k + SPARE, n - 1)
@@ -186,6 +205,7 @@ def _radii(rows_: _Rows, k: int) -> Tensor:
             else:
                 merge(rows, columns, low)
                 merge(columns, rows, low.T.contiguous())
+        tell(1 - (1 - rows.stop / n) ** 2)
 
     # of the rows kept, those that may be the k-th nearest or nearer
     high = near + _width(rows_, torch.arange(n)[:, None], rows_, where)
@@ -203,7 +223,8 @@ def _radii(rows_: _Rows, k: int) -> Tensor:
 
 def _radius(rows_: _Rows, row: int, k: int, limit: float) -> Tensor:
     """Return the squared distance of one row to its k-th nearest other row, among all that may be within the limit."""
-    low = _lower_bounds(rows_, slice(row, row + 1), rows_, slice(0, len(rows_.exact)))[0]
+    cuts = batches(len(rows_.exact), ROWS)
+    low = torch.cat([_lower_bounds(rows_, slice(row, row + 1), rows_, columns)[0] for columns in cuts])
     low[row] = torch.inf
     j = (low <= limit).nonzero()[:, 0]
     return _squared(rows_, torch.full_like(j, row), rows_, j).kthvalue(k).values

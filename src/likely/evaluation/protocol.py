@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from likely import extractors
 from likely.core import Model, seeded
+from likely.data.parts import Mapped
 from likely.errors import LikelyError, unknown
 from likely.evaluation.by_features import feature_distances
-from likely.evaluation.classifier import Recogniser
-from likely.evaluation.likelihood import likelihood
-from likely.evaluation.results import Result, result, result_of_share
-from likely.evaluation.two_sample import features as rows_of
-from likely.evaluation.two_sample import gaussian, kernel_distance, median_distance, polynomial
+from likely.evaluation.groups import GROUPS, Setting
+from likely.evaluation.likelihood import Keep
+from likely.evaluation.menu import chosen, metric_names
+from likely.evaluation.pace import Tell
+from likely.evaluation.results import Result, completed, missing
+from likely.evaluation.samples import sample_distances, some_rows, table_distances
 from likely.extractors import Extractor
 from likely.spaces import Finite, Real, Sequence, Space
 
@@ -33,26 +37,32 @@ def evaluate(
     seed: int = 0,
     rows: int | None = None,
     features: str | Extractor | None = None,
+    metrics: str | Iterable[str] | None = None,
+    keep: Keep | None = None,
 ) -> list[Result]:
-    """Measure a model against data: likelihood, kernel two-sample distance and, with labels, how many are recognised.
+    """Measure a model against held-out data: likelihood, two-sample metrics, diversity, memory, representation.
 
     Arguments:
         model: a trained model, or a run (anything with `.model` and `.data`).
         data: the data set; None takes the run's own.
         part: which part is held out: "test" or "valid".
         k: how many importance samples a `Weighted` model averages.
-        n: how many samples to draw; the distance takes as many of them as there are held-out rows.
+        n: how many samples to draw; two-sample metrics take as many of them as there are held-out rows.
         seed: decides the samples and every estimate.
         rows: how many held-out rows to score; None means all.
         features: the extractor in whose features Frechet distance, KID, precision, recall, density, coverage and
             others are measured too: a name (`likely.extractors.names()`), an `Extractor`, or None for none of them.
+        metrics: names of metrics or groups (`menu.chosen`); None measures all that apply and are cheap. Metrics by
+            features that are named without an extractor take the project's own for these data, or `pca`.
+        keep: is called with the log-likelihood of every held-out row, (N,), and the seconds that they took.
 
     Returns:
-        A list of results in plain values. What does not apply is left out (sequences have no two-sample distance,
-        data without labels no classifier), except for the likelihood, whose empty sign is itself the statement.
+        A list of results in plain values, each with the whole `results.SCHEMA` in its protocol. What does not apply is
+        left out, or, where it was named, there without a value and with the reason in its protocol. The likelihood is
+        always there: its empty sign is itself the statement.
 
     Raises:
-        UnknownName: the part is neither test nor valid, or there is no such extractor.
+        UnknownName: the part is neither test nor valid, or there is no such metric or extractor.
         LikelyError: there are no data, or a score is not a number.
         SpaceError: the data are not of the model's space.
     """
@@ -62,23 +72,22 @@ def evaluate(
         raise LikelyError("give the data to evaluate on: `evaluate(model, data)`.")
     if part not in ("test", "valid"):
         raise unknown("held-out part", part, ("test", "valid"))
-    held: Part = getattr(data, part)
-    results = [likelihood(model, held, k=k, rows=rows, seed=seed, split=part)]
-    if isinstance(model.space, Sequence):
-        return results
-    conds = None if model.cond_space is None else _conditions(data.train, n, seed)
-    fake = model.sample(n, conds, seed=seed)
-    m = min(n, len(held), len(data.train))
-    real, training = _draw(held, m, seed), _draw(data.train, m, seed + 1)
-    results += sample_distances(model.space, real, fake[:m], training=training, seed=seed, split=part)
-    if features is not None:
-        extractor = _extractor(features, training, model.space)
-        results += feature_distances(extractor, model.space, real, fake[:m], training=training, seed=seed, split=part)
-    if _labelled(data):
-        classes = data.cond.levels if isinstance(data.cond, Finite) else None
-        recogniser = Recogniser(data.train, classes=classes, seed=seed)
-        results.append(_recognition(recogniser, fake, _draw(held, len(held), seed), seed, part))
-    return results
+    wanted = chosen(metrics)
+    setting = Setting(model, data, part, k=k, n=n, seed=seed, rows=rows, features=features, keep=keep)
+    results: list[Result] = []
+    for name, group in GROUPS.items():
+        asked = group.unasked(setting) if wanted is None else not wanted.isdisjoint(group.metrics)
+        if name == "features" and wanted is not None and features is None:
+            asked = bool(wanted & (set(group.metrics) - set(GROUPS["kernel"].metrics)))
+        if asked:
+            results += group.results(setting, wanted)
+    return completed(
+        results,
+        data=data.name,
+        view=data.view,
+        fingerprint=data.fingerprint[:12],
+        resize=_resized(data),
+    )
 
 
 def evaluate_samples(
@@ -88,127 +97,121 @@ def evaluate_samples(
     space: Space | None = None,
     seed: int = 0,
     features: str | Extractor | None = None,
+    metrics: str | Iterable[str] | None = None,
+    resize: str | None = None,
+    tell: Tell | None = None,
 ) -> list[Result]:
-    """Compare two sets of data: the kernel two-sample distances of `fake` from `real`, and metrics by features.
+    """Compare two sets of data: kernel two-sample distances of `fake` from `real`, columns of tables, and by features.
+
+    Data on disk (`load(..., on_disk=True)`) are read a few rows at a time; see `feature_distances` for what is held.
 
     Arguments:
-        real: a data set, whose test part is held against and whose training part gives the floor; or values, (N, ...).
+        real: a data set, whose test part is held against and whose training part gives the floor (without a test part
+            all of it is held against, and the floor is one half against the other); or values, (N, ...).
         fake: a data set, all of whose parts count, or values, (M, ...).
         space: what one x is; None takes the data set's, or bytes for whole numbers and reals for the rest.
         seed: decides which rows are taken where there are more than are needed.
         features: as in `evaluate`.
+        metrics: names of metrics or groups of which only these are wanted, or None.
+        resize: how the named extractor brings pictures to its size, "legacy" or "clean"; None takes its default.
+        tell: is told how much is done, what is done, and how many seconds are left.
 
     Raises:
         LikelyError: the sets differ in shape or have fewer than two rows.
     """
-    training = None
+    wanted = chosen(metrics)
+    training, halves, common = None, False, dict[str, Any]()
     if hasattr(real, "train"):
         space = real.space if space is None else space
+        if tell is not None:
+            tell(0.0, "reading real data", None)
+        common = {"data": real.name, "view": real.view, "fingerprint": real.fingerprint[:12], "resize": _resized(real)}
         n = min(len(real.train), len(real.test))
-        training, real = _draw(real.train, n, seed + 1), _draw(real.test, n, seed)
+        halves = not n
+        training = None if halves else _taken(real.train, n, seed + 1)
+        real = _every(real, seed) if halves else _taken(real.test, n, seed)
     if hasattr(fake, "train"):
-        fake = torch.cat([_draw(p, len(p), seed) for p in (fake.train, fake.valid, fake.test) if len(p)])
-    real, fake = torch.as_tensor(real), torch.as_tensor(fake)
-    if real.shape[1:] != fake.shape[1:]:
-        raise LikelyError(f"one real datum has shape {tuple(real.shape[1:])}, one fake {tuple(fake.shape[1:])}.")
+        fake = _every(fake, seed)
+    real, fake = (x if isinstance(x, Mapped) else torch.as_tensor(x) for x in (real, fake))
+    shapes = [tuple(torch.as_tensor(x[:1]).shape[1:]) for x in (real, fake)]
+    if shapes[0] != shapes[1]:
+        raise LikelyError(f"one real datum has shape {shapes[0]}, one fake {shapes[1]}.")
     if space is None:
-        space = Finite(tuple(real.shape[1:]), 256) if real.dtype == torch.uint8 else Real(tuple(real.shape[1:]))
-    fake = space.check(fake, "a fake datum")
-    results = sample_distances(space, real, fake, training=training, seed=seed, split="test")
-    if features is not None:
-        extractor = _extractor(features, real if training is None else training, space)
-        results += feature_distances(extractor, space, real, fake, training=training, seed=seed)
-    return results
+        space = Finite(shapes[0], 256) if real.dtype == torch.uint8 else Real(shapes[0])
+    if isinstance(fake, Tensor):
+        fake = space.check(fake, "a fake datum")
+    if tell is not None:
+        tell(0.0, "kernel distances between data", None)
+    looked = space.check(some_rows(space, fake, seed + 2), "a fake datum")
+    results = sample_distances(space, real, looked, training=training, seed=seed, split="test")
+    if halves and len(real) >= 4:
+        order = torch.randperm(len(real), generator=torch.Generator().manual_seed(seed))
+        one, other = (_rows(real, rows.sort().values) for rows in order[: len(order) // 2 * 2].chunk(2))
+        for found, floor in zip(results, sample_distances(space, one, other, seed=seed), strict=True):
+            found["protocol"] |= {
+                "floor": floor["value"],
+                "floor_standard_error": floor["protocol"]["standard_error"],
+                "floor_n": floor["protocol"]["n_real"],
+                "floor_of": "two halves of the real rows",
+            }
+    if len(space.shape) == 1 and not isinstance(space, Sequence):
+        rows = some_rows(space, real, seed)  # where the value is missing, the row counts in the other columns
+        results += table_distances(space, rows, looked, training=training, seed=seed)
+    if features is not None and (wanted is None or wanted & set(GROUPS["features"].metrics)):
+        extractor = _extractor(features, real if training is None else training, space, resize)
+        results += feature_distances(
+            extractor, space, real, fake, training=training, halves=halves, seed=seed, tell=tell
+        )
+    return completed(results if wanted is None else _only(results, wanted, features is not None), **common)
 
 
-def sample_distances(
-    space: Space, real: Any, fake: Any, *, training: Any = None, seed: int = 0, split: str = "test"
-) -> list[Result]:
-    """Return the Gaussian and the polynomial kernel distance of `fake` from `real`, each beside its floor.
-
-    The floor is the distance of real training data from the same real data, at the same number of rows: what a perfect
-    model would show. The bandwidth of the Gaussian kernel is the median distance of the real data.
-
-    Arguments:
-        space: what one x is.
-        real: held-out values of the space, (N, *shape); rows with missing values (NaN) are left out.
-        fake: samples, (M, *shape).
-        training: real values to hold against `real` for the floor; None leaves the floor out.
-        seed: only noted in the protocol.
-        split: what `real` is called, for the protocol.
-
-    Raises:
-        LikelyError: a set has fewer than two complete rows, or the space is one of sequences.
-    """
-    real, complete = _complete(space, real), len(real)
-    if len(real) < 2 or len(fake) < 2:
-        raise LikelyError(f"a two-sample distance needs at least 2 rows in each set, not {len(real)} and {len(fake)}.")
-    to_rows = rows_of(space, real)
-    x, y = to_rows(real), to_rows(fake)
-    base = to_rows(_complete(space, training)) if training is not None else None
-    bandwidth = median_distance(x)
-    results = []
-    for metric, kernel in (("mmd", gaussian(bandwidth)), ("kid", polynomial)):
-        value, error = kernel_distance(x, y, kernel)
-        floor = None if base is None else kernel_distance(x, base, kernel)
-        protocol: dict[str, Any] = {
-            "n_real": len(x),
-            "n_generated": len(y),
-            "n_incomplete": complete - len(x),
-            "split": split,
-            "seed": seed,
-            "features": "the data themselves",
-            "bandwidth": bandwidth if kernel is not polynomial else None,
-            "floor": None if floor is None else floor.value,
-            "floor_standard_error": None if floor is None else floor.error,
-            "floor_n": None if base is None else len(base),
-        }
-        results.append(result(metric, value, error, **protocol))
-    return results
+def _only(results: list[Result], wanted: set[str], by_features: bool) -> list[Result]:
+    """Return the wanted results, and for those that two sets cannot have, why."""
+    kept, had = [one for one in results if one["metric"] in wanted], {one["metric"] for one in results}
+    for name in metric_names():
+        if name in wanted and name not in had:
+            extracted = name in GROUPS["features"].metrics and not by_features
+            kept.append(missing(name, "no features are named." if extracted else "two sets alone do not tell."))
+    return kept
 
 
-def _extractor(features: str | Extractor, real: Any, space: Space) -> Extractor:
+def _extractor(features: str | Extractor, real: Any, space: Space, resize: str | None) -> Extractor:
     """Return the extractor of this name; what it must learn (principal components), it learns from real data."""
-    return extractors.load(features, real=real, space=space) if isinstance(features, str) else features
+    if isinstance(features, str):
+        return extractors.load(features, real=real, space=space, resize=resize)
+    return features
 
 
-def _recognition(recogniser: Recogniser, fake: Tensor, real: Tensor, seed: int, split: str) -> Result:
-    seen, own = recogniser(fake), recogniser(real)
-    return result_of_share(
-        "recognised",
-        seen["confident"],
-        len(fake),
-        n_real=len(real),
-        n_generated=len(fake),
-        split=split,
-        seed=seed,
-        classifier="extremely randomised trees, more than half agree",
-        covered=seen["covered"],
-        classes=recogniser.classes,
-        counts=seen["counts"],
-        floor=own["confident"],
-    )
+def _rows(x: Any, rows: Tensor) -> Any:
+    return x.take(rows.numpy()) if isinstance(x, Mapped) else x[rows]
 
 
-def _labelled(data: Data) -> bool:
-    """Whether the data have one class per row, at least two of them."""
-    return isinstance(data.cond, Finite) and data.cond.shape == () and data.cond.levels > 1
-
-
-def _draw(part: Part, n: int, seed: int) -> Tensor:
-    """Return n different rows of a part (all, if there are fewer), chosen by the seed."""
+def _taken(part: Part, n: int, seed: int) -> Any:
+    """Return n different rows of a part (all, if there are fewer), in its order; what lies on disk stays there."""
     with seeded(seed):
-        rows = torch.randperm(len(part))[:n]
+        rows = torch.randperm(len(part))[:n].sort().values
+        if isinstance(part.x, Mapped) and part.dynamic is None:
+            return _rows(part.x, rows)
         return part.batch(rows)[0]
 
 
-def _conditions(train: Part, n: int, seed: int) -> Any:
-    """Return the conditions of n rows of the training data: samples are drawn for what the data are of."""
-    with seeded(seed):
-        return train.batch(torch.randint(len(train), (n,)))[1]
+def _every(data: Data, seed: int) -> Any:
+    """Return the values of all parts, in the order of the file where that is known; what lies on disk stays there."""
+    parts = [part for part in data.parts.values() if len(part)]
+    if all(isinstance(part.x, Mapped) and part.dynamic is None for part in parts):
+        first: Mapped = parts[0].x
+        if len(parts) == 1:
+            return first
+        return Mapped(first.array, first.change, np.sort(np.concatenate([part.x.rows[:] for part in parts])))
+    values = torch.cat([_taken(part, len(part), seed) for part in parts])
+    known = [part.rows for part in parts if part.rows is not None]
+    return values[torch.cat(known).argsort()] if len(known) == len(parts) else values
 
 
-def _complete(space: Space, x: Any) -> Tensor:
-    """Return the rows of x without missing values."""
-    x = torch.as_tensor(x)
-    return x[~x.flatten(1).isnan().any(1)] if isinstance(space, Real) else x
+def _resized(data: Data) -> str | None:
+    """Return how pictures were brought to size, or None where they are as they were."""
+    size = data.source.get("size")
+    if size is None:
+        return None
+    height, width = (size, size) if isinstance(size, int) else size
+    return f"{height} x {width}, {data.source.get('resize') or 'Lanczos'}"

@@ -13,6 +13,25 @@ from likely.errors import LikelyError
 NORMAL = 1.96  #: standard errors on either side of a normal estimate that cover 95 times in 100
 
 
+#: what every protocol of `evaluate` says, None where it does not apply
+SCHEMA = (
+    "data",  # the data set's name
+    "view",  # how its values are looked at
+    "fingerprint",  # the first digits of the SHA-256 of all its values
+    "resize",  # how pictures were brought to size
+    "split",  # the held-out part
+    "n_real",
+    "n_generated",
+    "seed",
+    "features",  # the extractor with the hash of its weights
+    "standard_error",
+    "interval_method",
+    "floor",  # what a perfect model would show
+    "floor_standard_error",
+    "floor_n",  # the rows of real training data in place of samples
+)
+
+
 class Result(TypedDict):
     """One measured number, in plain values that JSON can hold.
 
@@ -38,9 +57,21 @@ def result(
     unit: str = "",
     sign: str = "~",
     interval: tuple[float, float] | None = None,
+    interval_method: str = "analytic",
     **protocol: Any,
 ) -> Result:
     """Return a number with its interval: as given, or value -+ 1.96 standard errors.
+
+    Arguments:
+        metric: its name, one of `glossary.GLOSSARY`.
+        value: the number, or None where there is none.
+        error: its standard error, or None where it is not defined.
+        unit: of the value.
+        sign: what it is to the quantity it names: "=", "<=", "~" or "".
+        interval: its ends, where they are not value -+ 1.96 errors.
+        interval_method: where the error comes from: "analytic", "jackknife", "bootstrap", "splits", "Wilson", "DeLong"
+            or "ranks".
+        protocol: what was measured on what.
 
     Example:
         >>> result("kid", 0.5, 0.1, n_real=100)["interval"]
@@ -48,7 +79,7 @@ def result(
     """
     if interval is None and value is not None and error is not None and math.isfinite(error):
         interval = (value - NORMAL * error, value + NORMAL * error)
-    noted = {**protocol, "standard_error": error}
+    noted = {**protocol, "standard_error": error, "interval_method": None if interval is None else interval_method}
     ends = None if interval is None else list(interval)
     return Result(metric=metric, value=value, interval=ends, unit=unit, sign=sign, protocol=noted)
 
@@ -64,8 +95,28 @@ def result_of_share(metric: str, share: float, n: int, **protocol: Any) -> Resul
     square = NORMAL**2
     middle = (share + square / (2 * n)) / (1 + square / n)
     half = NORMAL / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
-    ends = (max(0.0, middle - half), min(1.0, middle + half))
-    return result(metric, share, math.sqrt(share * (1 - share) / n), unit="share", interval=ends, **protocol)
+    ends = (
+        min(share, max(0.0, middle - half)),
+        max(share, min(1.0, middle + half)),
+    )  # rounding may leave the share out
+    error = math.sqrt(share * (1 - share) / n)
+    return result(metric, share, error, unit="share", interval=ends, interval_method="Wilson", **protocol)
+
+
+def missing(metric: str, reason: str, **protocol: Any) -> Result:
+    """Return the statement that a number was asked for and cannot be had, and why.
+
+    Example:
+        >>> missing("linear_probe", "gan has no representation.")["protocol"]["reason"]
+        'gan has no representation.'
+    """
+    return result(metric, None, sign="", reason=reason, **protocol)
+
+
+def completed(results: list[Result], **common: Any) -> list[Result]:
+    """Return results whose protocols all have the keys of `SCHEMA`: their own, else from `common`, else None."""
+    blank = {**dict.fromkeys(SCHEMA), **common}
+    return [Result(**{**one, "protocol": {**blank, **one["protocol"]}}) for one in results]
 
 
 def mean_and_error(values: Tensor, weight: Tensor | None = None) -> tuple[float, float | None]:

@@ -14,6 +14,7 @@ doi.org/10.1007/s10851-014-0506-3.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,7 +27,15 @@ from likely.spaces import batches
 NUMBERS = 2**22  #: projected values that are held at once
 
 
-def sliced_wasserstein(real: Any, fake: Any, *, p: float = 2.0, projections: int = 1000, seed: int = 0) -> Measured:
+def sliced_wasserstein(
+    real: Any,
+    fake: Any,
+    *,
+    p: float = 2.0,
+    projections: int = 1000,
+    seed: int = 0,
+    tell: Callable[[float], None] = lambda done: None,
+) -> Measured:
     """Return SW_p^p of two sets of rows (for p = 2 the squared distance) and its error over the directions drawn.
 
     Arguments:
@@ -35,6 +44,7 @@ def sliced_wasserstein(real: Any, fake: Any, *, p: float = 2.0, projections: int
         p: the power of the distance that transport costs, at least 1.
         projections: how many directions.
         seed: decides the directions.
+        tell: is told now and then how much is done, from 0 to 1.
 
     Raises:
         LikelyError: p is below 1, there is no direction, rows differ in length, or a value is not finite.
@@ -57,6 +67,7 @@ def sliced_wasserstein(real: Any, fake: Any, *, p: float = 2.0, projections: int
         costs[some] = transport_cost(
             _project(x, centre, directions[:, some]), _project(y, centre, directions[:, some]), p
         )
+        tell(some.stop / projections)
     error = float(costs.std()) / math.sqrt(projections) if projections > 1 else None
     return Measured(float(costs.mean()), error)
 

@@ -22,6 +22,9 @@ from torch import Tensor
 
 from likely.errors import LikelyError
 from likely.evaluation.matrices import matrix
+from likely.spaces import batches
+
+ROWS = 2048  #: rows, or columns where there are more of them, that are held in float64 at once
 
 
 def vendi_score(features: Any, q: float = 1.0) -> float:
@@ -37,12 +40,59 @@ def vendi_score(features: Any, q: float = 1.0) -> float:
         >>> round(vendi_score(torch.eye(3)), 6)
         3.0
     """
-    x = matrix(features).double()
-    lengths = x.norm(dim=1, keepdim=True)
+    return _effective_number(torch.linalg.eigvalsh(_similarities(*_directions(features))), q)
+
+
+def vendi_error(features: Any) -> float:
+    r"""Return the standard error of the Vendi score of order 1 over the rows drawn, to first order.
+
+    One row x moves the entropy H = -tr(R log R) of R = sum x x^T / n by -x^T log(R) x - H, up to 1 / n^2: the error is
+    exp(H) times the standard deviation of these over the root of n. It says nothing of the growth with n, and is too
+    small where n is not well above the score itself.
+
+    Raises:
+        LikelyError: there are fewer than two rows, a row is zero, or a value is not finite.
+
+    Reference: Hampel, The Influence Curve and Its Role in Robust Estimation, 1974,
+    doi.org/10.1080/01621459.1974.10482962.
+    """
+    x, lengths = _directions(features, rows=2)
+    n, wide = len(x), len(x) < x.shape[1]
+    values, basis = torch.linalg.eigh(_similarities(x, lengths))
+    alive = values > len(values) * torch.finfo(torch.float64).eps
+    values, basis = values[alive], basis[:, alive]
+    # the squared components of each row along the directions of R
+    if wide:
+        effects = -n * (values * basis.square()) @ values.log()
+    else:
+        effects = torch.empty(n, dtype=torch.float64)
+        for some in batches(n, ROWS):
+            effects[some] = -((x[some] / lengths[some]) @ basis).square() @ values.log()
+    return math.exp(-float((values * values.log()).sum())) * float(effects.std()) / math.sqrt(n)
+
+
+def _directions(features: Any, rows: int = 1) -> tuple[Tensor, Tensor]:
+    """Return rows, (N, D), and their lengths, (N, 1), in float64."""
+    x = matrix(features, rows=rows)
+    lengths = torch.cat([x[some].double().norm(dim=1, keepdim=True) for some in batches(len(x), ROWS)])
     if not bool((lengths > 0).all()):
         raise LikelyError(f"row {int((lengths[:, 0] == 0).nonzero()[0, 0])} is zero: it has no cosine similarity.")
-    x = x / lengths
-    return _effective_number(torch.linalg.eigvalsh((x @ x.T if len(x) < x.shape[1] else x.T @ x) / len(x)), q)
+    return x, lengths
+
+
+def _similarities(x: Tensor, lengths: Tensor) -> Tensor:
+    """Return the smaller of the matrices with the eigenvalues of K / n: (N, N) or (D, D), a block at a time."""
+    n, d = x.shape
+    found = torch.zeros(min(n, d), min(n, d), dtype=torch.float64)
+    if n < d:
+        for some in batches(d, ROWS):
+            block = x[:, some] / lengths
+            found.addmm_(block, block.T)
+    else:
+        for some in batches(n, ROWS):
+            block = x[some] / lengths[some]
+            found.addmm_(block.T, block)
+    return found / n
 
 
 def vendi_score_of(similarities: Any, q: float = 1.0) -> float:

@@ -7,6 +7,7 @@ gradient penalty is the `penalty` hook.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -104,7 +105,7 @@ class Adversarial(Turns):
         if player == "generator" and not self.game.needs_real:
             fake = self._scores(generated, cond)
             return {"loss": self.game.generator(fake[:0], fake), "fake": fake.mean()}
-        given = self._noisy(((x - self.shift) / self.scale).to(self.shift.dtype))
+        given = self._noisy(self._standardised(x))
         real, fake = self._scores(given, cond), self._scores(generated, cond)
         if player == "generator":
             return {"loss": self.game.generator(real, fake), "fake": fake.mean()}
@@ -166,3 +167,67 @@ class Adversarial(Turns):
         cond = self._conds(cond, len(z))
         with self._asked(0):
             return self._by_rows(self._values, z.to(self.device, torch.float32), cond)
+
+    # What the players know ------------------------------------------------------------------------------------------
+
+    def criticise(self, x: Any, cond: Any = None) -> Tensor:
+        """Return the critic's score of each row, (B,): high for what it takes for real.
+
+        Arguments:
+            x: values of the space, (B, *shape).
+            cond: what is given, one value or one per row.
+
+        Raises:
+            SpaceError: x or cond is not of the declared space.
+        """
+        x, cond = self._given(x, cond)
+        with self._asked():
+            return self._by_rows(lambda x, cond: self._scores(self._standardised(x), cond), x, cond)
+
+    def invert(
+        self,
+        x: Any,
+        cond: Any = None,
+        *,
+        steps: int = 200,
+        starts: int = 2,
+        rate: float = 0.05,
+        seed: int | None = None,
+    ) -> Tensor:
+        """Return the G(z) nearest to each row that descent on |x - G(z)|^2 finds, (B, *shape): not rounded to levels.
+
+        Arguments:
+            x: values of the space, (B, *shape).
+            cond: what is given, one value or one per row.
+            steps: descents from each start.
+            starts: how many z, drawn at random, are tried; the best counts.
+            rate: the step size of Adam.
+            seed: the same seed gives the same starts.
+
+        Raises:
+            SpaceError: x or cond is not of the declared space.
+        """
+        x, cond = self._given(x, cond)
+
+        def search(x: Tensor, cond: Tensor | None) -> Tensor:
+            target = self._standardised(x)
+            least, best = torch.full((len(x),), math.inf, device=x.device), torch.zeros_like(target)
+            for _ in range(starts):
+                z = self._drawn(len(x)).requires_grad_()
+                descent = torch.optim.Adam([z], rate)
+                for _ in range(steps):
+                    made = self._generated(z, cond)
+                    error = (made - target).square().flatten(1).sum(1)
+                    descent.zero_grad()
+                    error.sum().backward(inputs=[z])
+                    descent.step()
+                    nearer = error.detach() < least
+                    least = torch.where(nearer, error.detach(), least)
+                    best[nearer] = made.detach()[nearer]
+            return best * self.scale + self.shift
+
+        with self._asked(seed, grad=True):
+            return self._by_rows(search, x, cond)
+
+    def _standardised(self, x: Tensor) -> Tensor:
+        return ((x - self.shift) / self.scale).to(self.shift.dtype)

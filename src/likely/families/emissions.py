@@ -8,31 +8,20 @@ Parameters are float64 buffers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor, nn
 
-from likely.errors import LikelyError
-from likely.parts import gaussians, kmeans
+from likely.parts import kmeans
 from likely.parts.recursions import pick
+from likely.parts.threads import crossed
 from likely.spaces import batches
 
 WIDE = torch.float64
-NEAR = 8192  #: how many steps are worked on at once, so that what is computed from them stays near the processor
-INDICATORS = 512  #: up to so many indicator variables a step, tables are read and counted by matrix products
-
-
-class Prediction(NamedTuple):
-    """What comes next: the probability of each state, (B, steps, K), and the expected step.
-
-    `mean` is (B, steps, *step shape) for reals and counts; for levels it holds their probabilities, (B, steps, *step
-    shape, levels).
-    """
-
-    states: Tensor
-    mean: Tensor
+NEAR = 1 << 15  #: how many numbers are worked on at once, so that what is computed from them stays near the processor
+FEW = 8  #: up to so many levels, tables of several entries are read and counted by dense products with indicators
 
 
 class Emission(nn.Module, ABC):
@@ -48,6 +37,11 @@ class Emission(nn.Module, ABC):
     def free_parameters(self) -> int:
         """How many numbers are learned."""
 
+    @property
+    def products(self) -> int:
+        """How many multiplications a step costs, about."""
+        return self.states * self.size
+
     @abstractmethod
     def start(self, x: Tensor, known: Tensor) -> None:
         """Take units and first guesses from these steps, (N, D) both; draws from the global random stream."""
@@ -56,15 +50,20 @@ class Emission(nn.Module, ABC):
     def log_density(self, x: Tensor, known: Tensor | None, dtype: torch.dtype) -> Tensor:
         """Return log p(x_n[known] | state k), (N, K)."""
 
-    def likelihood(self, x: Tensor, known: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return the densities scaled so that the largest of each step is 1, (N, K), and the log of that, (N, 1)."""
-        found = torch.empty(len(x), self.states, dtype=dtype, device=x.device)
-        scale = torch.empty(len(x), 1, dtype=dtype, device=x.device)
-        for rows in batches(len(x), NEAR if known is None else len(x) or 1):
-            score = self.log_density(x[rows], None if known is None else known[rows], dtype)
+    def likelihood(self, x: Tensor, known: Tensor | None, out: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the densities scaled so that the largest of each step is 1, (N, K), and the log of that, (N, 1).
+
+        Arguments:
+            x, known: as for `log_density`.
+            out: memory for the densities, (N, K), which are returned in it and in its precision.
+        """
+        scale = torch.empty(len(x), 1, dtype=out.dtype, device=x.device)
+        near = max(1, NEAR // self.states) if known is None else len(x) or 1
+        for rows in batches(len(x), near):
+            score = self.log_density(x[rows], None if known is None else known[rows], out.dtype)
             torch.amax(score, 1, keepdim=True, out=scale[rows])
-            torch.exp(score.sub_(scale[rows]), out=found[rows])
-        return found, scale
+            torch.exp(score.sub_(scale[rows]), out=out[rows])
+        return out, scale
 
     @abstractmethod
     def draw(self, state: Tensor) -> Tensor:
@@ -135,38 +134,38 @@ class Table(Emission):
         share = nn.functional.one_hot(index, self.states).double()
         self._set(self._counts(x, known, share) + 0.1 * len(x) / self.states * overall)
 
-    def _code(self, x: Tensor, known: Tensor | None) -> Tensor:
-        """Return the levels as indices, with one level more for what is not known."""
-        return x.long() if known is None else torch.where(known, x.long(), self.levels)
+    def _cells(self, x: Tensor, known: Tensor | None) -> Tensor:
+        """Return where each entry is found in a table with one level more, for what is not known, (N, D)."""
+        code = x.to(torch.int32)
+        code = code if known is None else torch.where(known, code, self.levels)
+        if self.size == 1:
+            return code
+        return code + (self.levels + 1) * torch.arange(self.size, dtype=torch.int32, device=x.device)
 
     def _indicators(self, x: Tensor, known: Tensor | None, dtype: torch.dtype) -> Tensor:
         """Return 1 where an entry is known to have a level, (N, D * levels)."""
         if self.levels == 2 and known is None:
             one = x.to(dtype)
-            return torch.stack([1 - one, one], 2).reshape(len(x), -1)
-        wide = torch.zeros(len(x), self.size, self.levels + (known is not None), dtype=dtype, device=x.device)
-        wide.scatter_(2, self._code(x, known)[:, :, None], 1)
-        return wide[:, :, : self.levels].reshape(len(x), -1)
+            return torch.stack([1 - one, one], 2).reshape(-1, 2 * self.size)
+        level = torch.arange(self.levels, dtype=x.dtype, device=x.device)
+        here = x[:, :, None] == level
+        return (here if known is None else here & known[:, :, None]).to(dtype).reshape(-1, self.size * self.levels)
 
     def log_density(self, x: Tensor, known: Tensor | None, dtype: torch.dtype) -> Tensor:
         table = self.table.to(dtype)
-        if self.size > 1 and self.size * self.levels <= INDICATORS:
+        if self.size > 1 and self.levels <= FEW:
             return self._indicators(x, known, dtype) @ table.reshape(-1, self.states)
         table = nn.functional.pad(table, (0, 0, 0, 1))  # what is not known has log-probability 0
-        code = self._code(x, known)
-        score = table[0].index_select(0, code[:, 0])
-        for d in range(1, self.size):
-            score += table[d].index_select(0, code[:, d])
-        return score
+        return read(table.reshape(-1, self.states), self._cells(x, known))
 
-    def likelihood(self, x: Tensor, known: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def likelihood(self, x: Tensor, known: Tensor | None, out: Tensor) -> tuple[Tensor, Tensor]:
         """Scale the table instead of what is read from it, where a step is one entry."""
         if self.size > 1 or known is not None:
-            return super().likelihood(x, known, dtype)
-        table, code = self.table[0], x[:, 0].long()
+            return super().likelihood(x, known, out)
+        table, code = self.table[0], x[:, 0].int()
         highest = table.amax(1, keepdim=True)
-        scaled = (table - highest).exp().to(dtype)
-        return scaled.index_select(0, code), highest.to(dtype).index_select(0, code)
+        torch.index_select((table - highest).exp().to(out.dtype), 0, code, out=out)
+        return out, highest.to(out.dtype).index_select(0, code)
 
     def draw(self, state: Tensor) -> Tensor:
         chance = self.probabilities
@@ -177,16 +176,16 @@ class Table(Emission):
 
     def _counts(self, x: Tensor, known: Tensor | None, share: Tensor) -> Tensor:
         """Return how often each level was seen in each state, (K, D, levels)."""
-        if self.size * self.levels <= INDICATORS:
-            counts = torch.zeros(self.size * self.levels, share.shape[1], dtype=WIDE, device=x.device)
-            for rows in batches(len(x), NEAR):
-                mask = None if known is None else known[rows]
-                counts += self._indicators(x[rows], mask, share.dtype).T @ share[rows]
-            return counts.T.reshape(-1, self.size, self.levels)
-        code = (self._code(x, known) + (self.levels + 1) * torch.arange(self.size, device=x.device)).flatten()
-        cells = self.size * (self.levels + 1)
-        each = [code.bincount(w.repeat_interleave(self.size), minlength=cells) for w in share.double().T]
-        return torch.stack(each).reshape(-1, self.size, self.levels + 1)[:, :, :-1]
+        dense = self.size > 1 and self.levels <= FEW
+        cells = self.size * (self.levels if dense else self.levels + 1)
+        counts = torch.zeros(cells, share.shape[1], dtype=WIDE, device=x.device)
+        for rows in batches(len(x), max(1, NEAR // self.size)):
+            mask = None if known is None else known[rows]
+            if dense:
+                counts += crossed(self._indicators(x[rows], mask, share.dtype), share[rows])
+            else:
+                add_to(counts, self._cells(x[rows], mask), share[rows])
+        return counts.T.reshape(-1, self.size, cells // self.size)[:, :, : self.levels]
 
     def statistics(self, x: Tensor, known: Tensor | None, share: Tensor) -> dict[str, Tensor]:
         return {"counts": self._counts(x, known, share)}
@@ -197,6 +196,34 @@ class Table(Emission):
 
     def mean(self) -> Tensor:
         return self.probabilities
+
+
+def read(table: Tensor, cells: Tensor) -> Tensor:
+    """Return the sum of the rows of a table (V, K) that each row of `cells` (N, D) names, (N, K)."""
+    if cells.shape[1] == 1 or cells.device.type != "cpu":
+        total = table.index_select(0, cells[:, 0])
+        for column in cells.T[1:]:
+            total += table.index_select(0, column)
+        return total
+    return torch.from_numpy(_choice(cells, len(table), table.dtype) @ table.numpy())
+
+
+def add_to(total: Tensor, cells: Tensor, rows: Tensor) -> None:
+    """Add row n of `rows` (N, K) to each row of `total` (V, K) that row n of `cells` (N, D) names."""
+    if cells.device.type != "cpu":
+        for column in cells.T:
+            total.index_add_(0, column, rows.to(total.dtype))
+        return
+    total += torch.from_numpy(_choice(cells, len(total), total.dtype).T @ rows.numpy())
+
+
+def _choice(cells: Tensor, many: int, dtype: torch.dtype) -> sparse.csr_array:
+    """Return the sparse matrix with a 1 where a row names a cell, (N, V): it reads and adds rows several times faster
+    than torch's own indexing, which does them one by one.
+    """
+    ones = torch.ones(cells.numel(), dtype=dtype).numpy()
+    ends = np.arange(0, cells.numel() + 1, cells.shape[1], dtype=np.int32)
+    return sparse.csr_array((ones, cells.reshape(-1).numpy(), ends), shape=(len(cells), many))
 
 
 def floored(counts: Tensor, least: float) -> Tensor:
@@ -270,219 +297,3 @@ class Poisson(Table):
         """Return the mean counts, (K, D)."""
         level = torch.arange(self.levels, dtype=WIDE, device=self.table.device)
         return self.probabilities @ level
-
-
-# Reals ---------------------------------------------------------------------------------------------------------------
-
-
-class Gaussians(Emission):
-    """A mixture of M Gaussians for each state; one for M = 1.
-
-    The covariances are full, tied (one for all states), diagonal or spherical, and no direction has less variance than
-    `floor` times the data's: a constraint of the maximisation, as for `gmm`.
-    """
-
-    KINDS = ("full", "tied", "diagonal", "spherical")
-
-    center: Tensor
-    scale: Tensor
-    mixture: Tensor  #: weight of each component within its state, (K, M)
-    location: Tensor  #: means in the data's standard units, (K * M, D)
-    whitening: Tensor
-
-    def __init__(self, states: int, size: int, components: int, covariance: str, floor: float) -> None:
-        super().__init__(states, size)
-        if covariance not in self.KINDS:
-            raise LikelyError(f"covariance must be one of {', '.join(self.KINDS)}, not {covariance!r}.")
-        self.components, self.covariance, self.floor = components, covariance, floor
-        both = states * components
-        self.register_buffer("center", torch.zeros(size, dtype=WIDE))
-        self.register_buffer("scale", torch.ones(size, dtype=WIDE))
-        self.register_buffer("mixture", torch.full((states, components), 1 / components, dtype=WIDE))
-        self.register_buffer("location", torch.randn(both, size, dtype=WIDE))
-        self.register_buffer("whitening", self._spread(torch.ones(both, size, dtype=WIDE)))
-
-    def _spread(self, variance: Tensor) -> Tensor:
-        """Return the whitening for these variances, (K * M, D), in the shape of the kind."""
-        if self.covariance in ("diagonal", "spherical"):
-            return variance.rsqrt()
-        return variance.rsqrt().diag_embed()[: 1 if self.covariance == "tied" else None].clone()
-
-    @property
-    def free_parameters(self) -> int:
-        both, d = self.states * self.components, self.size
-        spread = {"full": both * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diagonal": both * d, "spherical": both}
-        return both * d + spread[self.covariance] + self.states * (self.components - 1)
-
-    @property
-    def means(self) -> Tensor:
-        """The means in the data's units, (K, M, D)."""
-        return (self.center + self.scale * self.location).reshape(self.states, self.components, self.size)
-
-    @property
-    def covariances(self) -> Tensor:
-        """The covariances in the data's units, (K, M, D, D)."""
-        own = gaussians.covariances(self.whitening)
-        own = (own.diag_embed() if own.dim() == 2 else own) * self.scale * self.scale[:, None]
-        return own.expand(len(self.location), -1, -1).reshape(self.states, self.components, self.size, self.size)
-
-    def put(self, means: Tensor, covariances: Tensor, mixture: Tensor | None = None) -> None:
-        """Set means (K, M, D), covariances (K, M, D, D) and, where M is above 1, the weights (K, M)."""
-        size = self.size
-        self.center, self.scale = torch.zeros_like(self.center), torch.ones_like(self.scale)
-        self.location = means.to(self.location).reshape(-1, size).clone()
-        wide = covariances.to(self.location).reshape(-1, size, size)
-        if self.covariance in ("diagonal", "spherical"):
-            self.whitening = wide.diagonal(dim1=1, dim2=2).rsqrt().clone()
-        else:
-            wide = wide[:1] if self.covariance == "tied" else wide
-            self.whitening = gaussians.best_whitening(wide, "full", 1e-300, 1)
-        if mixture is not None:
-            self.mixture = mixture.to(self.mixture).clone()
-
-    def start(self, x: Tensor, known: Tensor) -> None:
-        """Take the units from these steps, and the means from their clusters, clustered again for mixtures."""
-        x = x.double()
-        count = known.sum(0).clamp(min=1)
-        self.center = torch.where(known, x, 0).sum(0) / count
-        standard = torch.where(known, x - self.center, 0)
-        variance = standard.square().sum(0) / count
-        # The mean of equal numbers is right to about 1e-16 of their size: what is below is a constant column.
-        moves = variance.sqrt() > 1e-13 * self.center.abs()
-        typical = variance[moves].mean() if bool(moves.any()) else torch.ones((), dtype=WIDE)
-        variance = typical.expand_as(variance) if self.covariance == "spherical" else variance
-        self.scale = torch.where(moves, variance, typical).sqrt().clone()
-        if not bool(torch.isfinite(self.scale).all()):
-            raise LikelyError("the data's variances overflow: rescale the data, or look for entries beyond 1e150.")
-        standard = standard / self.scale
-        centres, index = kmeans.lloyd(standard, kmeans.plus_plus(standard, self.states))
-        if self.components > 1:
-            parts = [standard[index == k] if bool((index == k).any()) else standard for k in range(self.states)]
-            centres = torch.cat([kmeans.lloyd(p, kmeans.plus_plus(p, self.components))[0] for p in parts])
-            index = kmeans.squared_distances(standard, centres).argmin(1)
-        self.location = centres
-        within = (standard - centres[index]).square().mean(0)
-        if self.covariance == "spherical":
-            within = within.mean().expand_as(within)
-        self.whitening = self._spread(within.clamp(min=self.floor).expand_as(centres).contiguous())
-        self.mixture = torch.full_like(self.mixture, 1 / self.components)
-
-    def _standardise(self, x: Tensor) -> Tensor:
-        """Return x in standard units; subtracted in float64, so that offsets cost nothing.
-
-        It comes back in x's precision where covariances are dense and the products with them dear.
-        """
-        standard = (x.double() - self.center) / self.scale
-        return standard if self.whitening.dim() == 2 else standard.to(x.dtype)
-
-    def _log_joint(self, standard: Tensor, known: Tensor | None) -> Tensor:
-        """Return log p(x_n, component | state), (N, K, M)."""
-        if self.whitening.dim() == 2:
-            density = self._log_density_of_diagonal(_powers(standard, known))
-            units = self.scale.log().sum() if known is None else (known.double() @ self.scale.log())[:, None]
-        elif known is None:
-            density = gaussians.log_density(standard, self.location, self.whitening)
-            units = self.scale.log().sum()
-        else:
-            density = gaussians.log_density_of_known(standard, known, self.location, self.whitening)
-            units = (known.double() @ self.scale.log())[:, None]
-        joint = density + (self.mixture.flatten().log() - units).to(density.dtype)
-        return joint.reshape(-1, self.states, self.components)
-
-    def _log_density_of_diagonal(self, powers: Tensor) -> Tensor:
-        """Return log N(x; location, diagonal covariance) from powers of x, (N, K * M): one product, in float64.
-
-        The square is expanded, which cancels; float64 leaves that an error of about 1e-16 location^2 / variance.
-        """
-        precision = self.whitening.square()
-        constant = self.whitening.log() - (precision * self.location.square() + gaussians.LOG_TWO_PI) / 2
-        if powers.shape[1] == 2 * self.size:
-            return torch.addmm(constant.sum(1), powers, torch.cat([-precision / 2, precision * self.location], 1).T)
-        return powers @ torch.cat([-precision / 2, precision * self.location, constant], 1).T
-
-    def log_density(self, x: Tensor, known: Tensor | None, dtype: torch.dtype) -> Tensor:
-        found = torch.empty(len(x), self.states, dtype=dtype, device=x.device)
-        for rows in self._together(len(x), known):
-            joint = self._log_joint(self._standardise(x[rows]), None if known is None else known[rows])
-            found[rows] = joint[:, :, 0] if self.components == 1 else joint.logsumexp(2)
-        return found
-
-    def _together(self, n: int, known: Tensor | None) -> Iterator[slice]:
-        """Yield the steps to work on at once: few, but all where each distinct mask costs a factorisation."""
-        return batches(n, n or 1 if known is not None and self.whitening.dim() > 2 else NEAR)
-
-    def draw(self, state: Tensor) -> Tensor:
-        which = state * self.components + pick(self.mixture[state])
-        return self.center + self.scale * gaussians.draw(which, self.location, self.whitening)
-
-    def draw_given_known(self, x: Tensor, known: Tensor, state: Tensor) -> Tensor:
-        standard = self._standardise(x)
-        rows = torch.arange(len(x), device=x.device)
-        component = pick(self._log_joint(standard, known)[rows, state].double().softmax(1))
-        which = state * self.components + component
-        drawn = gaussians.draw_given_known(standard, known, which, self.location, self.whitening)
-        return self.center + self.scale * drawn
-
-    def statistics(self, x: Tensor, known: Tensor | None, share: Tensor) -> dict[str, Tensor]:
-        mass = torch.zeros(len(self.location), dtype=WIDE, device=x.device)
-        total = {"mass": mass, "first": torch.zeros_like(self.location), "second": torch.zeros_like(self.whitening)}
-        for rows in self._together(len(x), known):
-            mask = None if known is None else known[rows]
-            for name, value in self._moments(self._standardise(x[rows]), mask, share[rows]).items():
-                total[name] += value
-        return total
-
-    def _moments(self, standard: Tensor, known: Tensor | None, share: Tensor) -> dict[str, Tensor]:
-        """Return the statistics of a few steps: weights, and first and second moments about the present means."""
-        if self.components > 1:
-            within = self._log_joint(standard, known).softmax(2)
-            share = (share[:, :, None] * within).reshape(len(standard), -1)
-        share = share.to(standard.dtype)
-        mass = share.sum(0, dtype=WIDE)
-        if self.whitening.dim() == 2:
-            sums = (share.T @ _powers(standard, known)).split(self.size, 1)
-            seen = mass[:, None] if known is None else sums[2]
-            first = sums[1] - seen * self.location
-            second = sums[0] - 2 * self.location * sums[1] + seen * self.location.square()
-            if known is not None:  # what is not known counts with its variance
-                second = second + (mass[:, None] - seen) * gaussians.covariances(self.whitening)
-        elif known is None:
-            first, second = gaussians.moments(standard, share, self.location, self.whitening)
-        else:
-            first, second = gaussians.expected_moments(standard, known, share, self.location, self.whitening)
-        return {"mass": mass, "first": first, "second": second}
-
-    def maximise(self, stats: dict[str, Tensor]) -> None:
-        """Set the most likely parameters; second moments were taken about the present means, so nothing cancels."""
-        mass = stats["mass"]
-        alive = mass > 1e-10 * mass.sum() / len(mass)
-        safe = torch.where(alive, mass, 1.0)[:, None]
-        shift = torch.where(alive[:, None], stats["first"] / safe, 0)
-        if self.covariance == "tied":
-            covariance = (stats["second"] - (mass[:, None] * shift).T @ shift) / mass.sum()
-        else:
-            covariance = gaussians.covariances(self.whitening)
-            if self.whitening.dim() == 2:
-                found = (stats["second"] / safe - shift.square()).clamp(min=0)
-                covariance = torch.where(alive[:, None], found, covariance)
-            else:
-                found = stats["second"] / safe[:, :, None] - shift[:, :, None] * shift[:, None, :]
-                covariance = torch.where(alive[:, None, None], found, covariance)
-        self.whitening = gaussians.best_whitening(covariance, self.covariance, self.floor, 1)
-        self.location = self.location + shift
-        if self.components > 1:
-            mass = mass.reshape(self.states, self.components)
-            spent = mass.sum(1, keepdim=True) > 0
-            self.mixture = torch.where(spent, mass / torch.where(spent, mass.sum(1, keepdim=True), 1), self.mixture)
-
-    def mean(self) -> Tensor:
-        """Return the mean of each state in the data's units, (K, D)."""
-        return (self.mixture[:, :, None] * self.means).sum(1)
-
-
-def _powers(x: Tensor, known: Tensor | None) -> Tensor:
-    """Return x^2 and x, (N, 2 D); where entries are missing, 0 for these, and also what is known, (N, 3 D)."""
-    if known is None:
-        return torch.cat([x.square(), x], 1)
-    x = torch.where(known, x, 0)
-    return torch.cat([x.square(), x, known.to(x.dtype)], 1)

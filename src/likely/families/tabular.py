@@ -220,8 +220,11 @@ def level_of(value: Any, name: str, size: int, categories: tuple[Any, ...] | Non
     """
     if categories is not None and value in categories:
         return categories.index(value)
-    whole = not isinstance(value, (str, bool)) and value == int(value)
-    if categories is None and (isinstance(value, bool) or whole) and 0 <= int(value) < size:
+    try:
+        whole = not isinstance(value, str) and value == int(value)
+    except (TypeError, ValueError, OverflowError):  # None, a list, NaN, infinity
+        whole = False
+    if categories is None and whole and 0 <= int(value) < size:
         return int(value)
     known = ", ".join(map(str, categories[:20])) if categories is not None else f"0 to {size - 1}"
     raise LikelyError(f"variable '{name}' has no value {value!r}; it has {known}.")

@@ -39,6 +39,7 @@ class Bernoulli(Marginal, Completer, Statistics):
     closed_form: ClassVar[bool] = True
     completion: ClassVar[str] = "exact"
     autocast: ClassVar[bool] = False
+    uniform: Tensor  #: 1 / how many levels an entry has, 0 for those that it does not have, (D, levels)
     table: Tensor  #: log p_i(level), (D, levels)
 
     def __init__(self, space: Binary | Finite, *, pseudo_count: float = 1.0) -> None:
@@ -47,7 +48,10 @@ class Bernoulli(Marginal, Completer, Statistics):
             raise LikelyError(f"pseudo_count must be a number, 0 or more, not {pseudo_count}.")
         self.levels = space.levels
         self.pseudo_count = pseudo_count
-        self.register_buffer("table", torch.full((space.size, self.levels), 1 / self.levels).log())
+        sizes = torch.tensor(space.sizes)[:, None]
+        uniform = (torch.arange(self.levels) < sizes) / sizes  # levels that an entry does not have get none
+        self.register_buffer("uniform", uniform, persistent=False)
+        self.register_buffer("table", self._log(uniform))
 
     @property
     def probabilities(self) -> Tensor:
@@ -84,9 +88,13 @@ class Bernoulli(Marginal, Completer, Statistics):
         """Set each table to the observed frequencies; an entry that was never observed gets equal ones."""
         if not float(stats["count"]) > 0:
             raise LikelyError("nothing to learn from: no rows, or all weights are 0.")
-        counts = stats["counts"] + self.pseudo_count / self.levels
+        counts = stats["counts"] + self.pseudo_count * self.uniform
         total = counts.sum(1, keepdim=True)
-        self.table.copy_(torch.where(total > 0, counts / total, 1 / self.levels).log())
+        self.table.copy_(self._log(torch.where(total > 0, counts / total, self.uniform)))
+
+    def _log(self, p: Tensor) -> Tensor:
+        """Return the logarithm, and a finite number whose exponential is 0 at levels that an entry does not have."""
+        return torch.where(self.uniform > 0, p.log(), -1e30)
 
 
 def build(space: Space, *, pseudo_count: float = 1.0) -> Model:
@@ -95,7 +103,7 @@ def build(space: Space, *, pseudo_count: float = 1.0) -> Model:
     Arguments:
         pseudo_count: imaginary rows, spread evenly over the levels of each entry, so that nothing is impossible.
     """
-    accept(space, Binary, Finite, model="bernoulli")
+    accept(space, Binary, Finite, model="bernoulli", uneven=True)
     assert isinstance(space, (Binary, Finite))
     return Bernoulli(space, pseudo_count=pseudo_count)
 
@@ -104,6 +112,7 @@ TINY = (
     {"space": Binary((3,))},
     {"space": Finite((1, 2, 2), 3)},
     {"space": Finite((), 5), "pseudo_count": 0.1},
+    {"space": Finite((2,), 3, ordered=False, values=(("a", "b"), ("c", "d", "e")))},
 )
 
 PRESETS: dict[str, dict[str, float]] = {"digits": {}, "mnist": {}, "binarized-mnist": {}}

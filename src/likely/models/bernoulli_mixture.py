@@ -9,6 +9,7 @@ Each component gets `pseudo_count` imaginary rows that follow the mean of all da
 Dirichlet prior. With few rows for each component that is worth many nats on new data; it is the posterior that then
 rises with each pass, and the likelihood as long as the prior is weak. With 0 it is maximum likelihood. EM finds a local
 maximum, so another seed may give another fit. A component without rows is put beside the heaviest one, which it halves.
+With labels (`cond`) there is one mixture for each class.
 It fails on data that vary in many independent ways, which need a component for every combination.
 
 Reference: Juan and Vidal, On the Use of Bernoulli Mixture Models for Text Classification, 2002,
@@ -22,8 +23,9 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
-from likely.core import Completer, Marginal, Model, Statistics
+from likely.core import Completer, Marginal, Statistics
 from likely.errors import LikelyError, unknown
+from likely.families.by_class import ByClass
 from likely.parts import kmeans
 from likely.spaces import Binary, Finite, Space, accept, batches
 
@@ -40,7 +42,7 @@ class BernoulliMixture(Marginal, Completer, Statistics):
         components: K, 1 or more.
         pseudo_count: imaginary rows of each component, which follow the mean of all data; 0 or more.
         first: how the components start: random rows, or k-means++.
-        starts: how many starts are tried; the likeliest after a few passes stays.
+        n_init: how many starts are tried; the likeliest after a few passes stays.
 
     Raises:
         LikelyError: a number is out of range.
@@ -61,16 +63,16 @@ class BernoulliMixture(Marginal, Completer, Statistics):
         components: int = 20,
         pseudo_count: float = 1.0,
         first: str = "random",
-        starts: int = 1,
+        n_init: int = 1,
     ) -> None:
         super().__init__(space)
-        if components < 1 or starts < 1:
-            raise LikelyError(f"components and starts must be 1 or more, not {components} and {starts}.")
+        if components < 1 or n_init < 1:
+            raise LikelyError(f"components and n_init must be 1 or more, not {components} and {n_init}.")
         if not 0 <= pseudo_count < float("inf"):
             raise LikelyError(f"pseudo_count must be a number, 0 or more, not {pseudo_count}.")
         if first not in STARTS:
             raise unknown("way to start", first, STARTS)
-        self.levels, self.pseudo_count, self.first, self.starts = space.levels, pseudo_count, first, starts
+        self.levels, self.pseudo_count, self.first, self.n_init = space.levels, pseudo_count, first, n_init
         self.register_buffer("weight", torch.full((components,), 1 / components, dtype=torch.float64))
         # Components must differ, or EM could never part them.
         table = torch.rand(components, space.size, self.levels) + 1
@@ -80,6 +82,11 @@ class BernoulliMixture(Marginal, Completer, Statistics):
     def probabilities(self) -> Tensor:
         """The probability of each level at each entry in each component, (K, *shape, levels)."""
         return self.table.exp().reshape(-1, *self.space.shape, self.levels)
+
+    @property
+    def weights(self) -> Tensor:
+        """The weight of each component, (K,), float64."""
+        return self.weight
 
     @property
     def free_parameters(self) -> int:
@@ -148,11 +155,19 @@ class BernoulliMixture(Marginal, Completer, Statistics):
     # Learning ------------------------------------------------------------------------------------------------------
 
     def start(self, x: Tensor, cond: Tensor | None = None) -> None:
-        """Put each component halfway between a row and the mean; of several starts keep the likeliest."""
+        """Put each component halfway between a row and the mean; of several starts keep the likeliest.
+
+        Raises:
+            LikelyError: there are more components than rows.
+        """
+        if len(x) < len(self.weight):
+            raise LikelyError(
+                f"components={len(self.weight)} needs as many rows, and n_samples={len(x)}: give fewer components."
+            )
         found: list[tuple[float, Tensor, Tensor]] = []
-        for _ in range(self.starts):
+        for _ in range(self.n_init):
             self._begin(x)
-            if self.starts == 1:
+            if self.n_init == 1:
                 return
             for _ in range(TRIAL_PASSES):
                 self.m_step(self.e_step(x))
@@ -163,9 +178,7 @@ class BernoulliMixture(Marginal, Completer, Statistics):
     def _begin(self, x: Tensor) -> None:
         components, flat = len(self.weight), x.reshape(len(x), -1).long()
         if self.first == "random":
-            # Where there are fewer rows than components, rows are taken again.
-            order = torch.cat([torch.randperm(len(x), device=x.device) for _ in range(-(-components // len(x)))])
-            chosen = flat[order[:components]]
+            chosen = flat[torch.randperm(len(x), device=x.device)[:components]]
         else:
             levels = flat.to(self.table.dtype)  # of two levels this is the number of entries that differ
             chosen = kmeans.plus_plus(levels, components).long()
@@ -233,30 +246,36 @@ class BernoulliMixture(Marginal, Completer, Statistics):
 
 def build(
     space: Space,
+    cond: Space | None = None,
     *,
     components: int = 20,
     pseudo_count: float = 1.0,
     first: str = "random",
-    starts: int = 1,
-) -> Model:
-    """Return a mixture of independent entries over bits or levels.
+    n_init: int = 1,
+) -> BernoulliMixture | ByClass:
+    """Return a mixture of independent entries over bits or levels; one for each class of cond.
 
     Arguments:
-        components: the number of components.
+        components: the number of components (of each class).
         pseudo_count: imaginary rows of each component, which follow the mean of all data; 0 is maximum likelihood.
         first: how the components start: random (rows) or k-means++.
-        starts: how many starts are tried; the likeliest after a few passes stays.
+        n_init: how many starts are tried; the likeliest after a few passes stays.
     """
     accept(space, Binary, Finite, model="bernoulli_mixture")
     assert isinstance(space, (Binary, Finite))
-    return BernoulliMixture(space, components=components, pseudo_count=pseudo_count, first=first, starts=starts)
+
+    def make() -> BernoulliMixture:
+        return BernoulliMixture(space, components=components, pseudo_count=pseudo_count, first=first, n_init=n_init)
+
+    return make() if cond is None else ByClass(space, cond, make)
 
 
 TINY = (
     {"space": Binary((2, 3)), "components": 3, "pseudo_count": 0.1},
-    {"space": Binary((4,)), "components": 2, "pseudo_count": 0.1, "first": "k-means++", "starts": 2},
+    {"space": Binary((4,)), "components": 2, "pseudo_count": 0.1, "first": "k-means++", "n_init": 2},
     {"space": Finite((1, 1, 3), 4), "components": 3, "pseudo_count": 0.1},
     {"space": Finite((), 5), "components": 2, "pseudo_count": 0.1},
+    {"space": Binary((2, 3)), "cond": Finite((), 2, ordered=False), "components": 2, "pseudo_count": 0.1},
 )
 
 PRESETS = {

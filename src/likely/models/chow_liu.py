@@ -46,13 +46,14 @@ class ChowLiu(Marginal, Completer, Statistics):
     completion: ClassVar[str] = "exact"
     autocast: ClassVar[bool] = False
     parent: Tensor  #: (D,), the parent of each entry; the root is its own
+    uniform: Tensor  #: 1 / how many levels an entry has, 0 for those that it does not have, (D, levels), float64
     table: Tensor  #: p(level | level of the parent), (D, levels, levels), float64; rows of the root are equal
 
     def __init__(self, space: Binary | Finite, *, pseudo_count: float = 1.0) -> None:
         super().__init__(space)
         if not 0 <= pseudo_count < float("inf"):
             raise LikelyError(f"pseudo_count must be a number, 0 or more, not {pseudo_count}.")
-        size, self.levels = space.size, space.levels
+        size, self.levels, self.sizes = space.size, space.levels, space.sizes
         if (size * self.levels) ** 2 > CELLS:
             raise LikelyError(
                 f"a tree over {space} counts {(size * self.levels) ** 2:,} pairs of levels, more than {CELLS:,}; take "
@@ -60,13 +61,17 @@ class ChowLiu(Marginal, Completer, Statistics):
             )
         self.pseudo_count = pseudo_count
         self.register_buffer("parent", torch.zeros(size, dtype=torch.int64))
-        table = torch.full((size, self.levels, self.levels), 1 / self.levels, dtype=torch.float64)
-        self.register_buffer("table", table)
+        sizes = torch.tensor(space.sizes)[:, None]
+        uniform = (torch.arange(self.levels) < sizes).double() / sizes  # levels that an entry does not have get none
+        self.register_buffer("uniform", uniform, persistent=False)
+        self.register_buffer("table", uniform[:, None].repeat(1, self.levels, 1))
 
     @property
     def free_parameters(self) -> int:
         """How many numbers the tree is free to choose, its edges not counted."""
-        return (self.levels - 1) * (1 + (self.space.size - 1) * self.levels)
+        sizes = torch.tensor(self.sizes)
+        parents = sizes[self.parent.cpu()] * (torch.arange(len(sizes)) != self.parent.cpu())
+        return int(((sizes - 1) * parents).sum() + sizes[0] - 1)
 
     @final
     def edges(self) -> list[tuple[str, str]]:
@@ -209,11 +214,10 @@ class ChowLiu(Marginal, Completer, Statistics):
     def _joint(self, stats: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return p(x_i, x_j), (D, levels, D, levels), of which only i != j means anything, and p(x_i), (D, levels)."""
         pairs, total = stats["pairs"], float(stats["count"]) + self.pseudo_count
-        size, levels = self.space.size, self.levels
-        entry = torch.arange(size, device=self.device)
+        entry = torch.arange(self.space.size, device=self.device)
         single = pairs[entry, :, entry].diagonal(dim1=1, dim2=2)
-        joint = (pairs + self.pseudo_count / levels**2) / total
-        return joint, (single + self.pseudo_count / levels) / total
+        even = self.uniform[:, :, None, None] * self.uniform
+        return (pairs + self.pseudo_count * even) / total, (single + self.pseudo_count * self.uniform) / total
 
 
 def informations(joint: Tensor, single: Tensor) -> Tensor:
@@ -253,7 +257,7 @@ def build(space: Space, *, pseudo_count: float = 1.0) -> Model:
     Arguments:
         pseudo_count: imaginary rows, spread evenly over the cells of every pair, so that nothing is impossible.
     """
-    accept(space, Binary, Finite, model="chow_liu")
+    accept(space, Binary, Finite, model="chow_liu", uneven=True)
     assert isinstance(space, (Binary, Finite))
     return ChowLiu(space, pseudo_count=pseudo_count)
 

@@ -14,6 +14,7 @@ doi.org/10.1017/S0269889706001074.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -50,6 +51,7 @@ class Markov(Marginal, Completer, Statistics):
     autocast: ClassVar[bool] = False
     path: Tensor
     slot: Tensor  #: (D,), which table the entry visited t-th has
+    uniform: Tensor  #: 1 / how many levels the entry has, 0 for those that it does not have, (slots, 1, levels)
     table: Tensor  #: p_t(level | state), (slots, levels^k, levels), float64
 
     def __init__(
@@ -69,7 +71,7 @@ class Markov(Marginal, Completer, Statistics):
         if not torch.equal(path.sort().values, torch.arange(space.size)):
             raise LikelyError(f"path must hold each position 0 to {space.size - 1} once.")
         self.order = min(order, space.size)
-        self.levels = space.levels
+        self.levels, self.sizes = space.levels, space.sizes
         self.states = self.levels**self.order
         self.pseudo_count = pseudo_count
         slots = min(space.size, self.order + 1) if shared else space.size
@@ -81,18 +83,22 @@ class Markov(Marginal, Completer, Statistics):
             )
         self.register_buffer("path", path)
         self.register_buffer("slot", torch.arange(space.size).clamp(max=slots - 1), persistent=False)
-        table = torch.full((slots, self.states, self.levels), 1 / self.levels, dtype=torch.float64)
-        self.register_buffer("table", table)
+        if shared and space.uneven:
+            raise LikelyError(f"entries of {space} differ in their levels and cannot share a table; leave shared out.")
+        sizes = torch.tensor(space.sizes)[path][:slots, None, None]
+        uniform = (torch.arange(self.levels) < sizes).double() / sizes  # levels that an entry does not have get none
+        self.register_buffer("uniform", uniform, persistent=False)
+        self.register_buffer("table", uniform.repeat(1, self.states, 1))
 
     @property
     def free_parameters(self) -> int:
         """How many numbers the chain is free to choose: (levels - 1) for each context that can occur."""
-        contexts = sum(self.levels ** min(t, self.order) for t in range(len(self.table)))
-        return contexts * (self.levels - 1)
+        sizes = [self.sizes[position] for position in self.path.tolist()][: len(self.table)]
+        return sum(math.prod(sizes[max(0, t - self.order) : t]) * (size - 1) for t, size in enumerate(sizes))
 
     def _along(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the levels in the order of the path, and the state before each, both (B, D)."""
-        levels = x.reshape(len(x), -1)[:, self.path].long()
+        levels = x.reshape(len(x), self.space.size)[:, self.path].long()
         state = torch.zeros_like(levels)
         for back in range(1, self.order + 1):
             state[:, back:] += levels[:, :-back] * self.levels ** (back - 1)
@@ -202,9 +208,9 @@ class Markov(Marginal, Completer, Statistics):
         """Set each context's row to the observed frequencies; a context that never occurred gets equal ones."""
         if not float(stats["count"]) > 0:
             raise LikelyError("nothing to learn from: no rows, or all weights are 0.")
-        counts = stats["counts"] + self.pseudo_count / self.levels
+        counts = stats["counts"] + self.pseudo_count * self.uniform
         total = counts.sum(2, keepdim=True)
-        self.table = torch.where(total > 0, counts / total, 1 / self.levels)
+        self.table = torch.where(total > 0, counts / total, self.uniform)
 
 
 def _draw(chance: Tensor) -> Tensor:
@@ -232,7 +238,7 @@ def build(
         shared: one table for all positions after the first ones, instead of one for each.
         pseudo_count: imaginary rows, spread evenly over the levels in every context, so that nothing is impossible.
     """
-    accept(space, Binary, Finite, model="markov")
+    accept(space, Binary, Finite, model="markov", uneven=True)
     assert isinstance(space, (Binary, Finite))
     along = orders.order(path, space.shape, path_seed)
     return Markov(space, along, order=order, shared=shared, pseudo_count=pseudo_count)
@@ -244,6 +250,7 @@ TINY = (
     {"space": Finite((1, 2, 2), 3), "path": "spiral", "shared": True, "pseudo_count": 0.1},
     {"space": Finite((4,), 3, ordered=False), "order": 2, "path": "2,0,3,1", "pseudo_count": 0.1},
     {"space": Finite((), 5)},
+    {"space": Finite((3,), 3, ordered=False, values=(("a", "b"), ("c", "d", "e"), ("f", "g")))},
 )
 
 PRESETS = {

@@ -1,214 +1,277 @@
 """p(x) = sum_h exp(b.x + c.h + x W h) / Z: bits x joined to hidden bits h by weights, with no link inside a layer.
 
+Reals are standardised and take the place of the bits with exp(-|u|^2 / 2) as a factor and a learned scale for each.
+
 Given one layer the other is independent, so a Gibbs step draws a whole layer at once, and the hidden layer sums out in
 closed form: the free energy is F(x) = -b.x - sum_j softplus(c_j + x.W_j). Z is a sum over all states: enumerated where
-a layer is small, otherwise estimated. It fails where the Gibbs chains mix slowly (separated modes, large weights): then
-training drifts, samples keep to a few modes, and the estimate of Z is too low without its error showing it.
+a layer is small, otherwise estimated by annealing. It fails where the Gibbs chains mix slowly (separated modes, large
+weights): then training drifts, samples keep to a few modes, and the estimate of Z is too low without its error showing
+it; `conservative_log_prob` errs the other way and shows the gap.
 
-Training is contrastive divergence, with chains that persist from step to step or that start anew from the data.
+The gradient of the likelihood is the mean of x h over the data less that over the model, and the model's mean is taken
+over chains: started from the data each time (contrastive divergence), going on from step to step (persistent), or
+exchanged between temperatures (tempering). The gradient is centred: that of the same model with x - mean and h - mean
+in place of x and h. Weights averaged over the last steps are far better than the last weights.
 
 Reference: Smolensky, Information Processing in Dynamical Systems: Foundations of Harmony Theory, 1986; Hinton, Training
 Products of Experts by Minimizing Contrastive Divergence, 2002, doi.org/10.1162/089976602760128018; Tieleman, Training
-Restricted Boltzmann Machines using Approximations to the Likelihood Gradient, 2008, doi.org/10.1145/1390156.1390290.
+Restricted Boltzmann Machines using Approximations to the Likelihood Gradient, 2008, doi.org/10.1145/1390156.1390290;
+Desjardins et al., Tempered Markov Chain Monte Carlo for training of Restricted Boltzmann Machines, 2010,
+proceedings.mlr.press/v9/desjardins10a.html; Melchior, Fischer and Wiskott, How to Center Deep Boltzmann Machines, 2016,
+jmlr.org/papers/v17/14-237.html.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from likely.core import Completer, Energy, Estimate, Gradient, Latent
-from likely.errors import LikelyError
-from likely.parts.annealing import annealed_log_weights, log_mean_exp
-from likely.spaces import Binary, Space, accept, batches
+from likely.core import Gradient
+from likely.errors import LikelyError, unknown
+from likely.families.boltzmann import NARROWEST, Harmonium
+from likely.parts.units import draw_bits
+from likely.spaces import Binary, Real, Space, accept
 
-STEPS = 200  #: how many Gibbs steps a sample or a completion takes
-ENUMERABLE = 20  #: the largest number of bits of a layer over which Z is summed exactly
+SAMPLERS = ("cd", "pcd", "tempering")
+GLIMPSE = 10  #: how many rows the logged terms are taken from; the gradient takes all
+INERTIA = 0.99  #: how much of the running mean of the hidden bits an update keeps
 
 
-class RBM(Energy, Latent, Completer, Gradient):
-    """A restricted Boltzmann machine; `energy` is the free energy F(x), so p(x) = exp(-F(x)) / Z.
-
-    z = encode(x) are the probabilities of the hidden bits. `complete` runs a Gibbs chain in which the known bits are
-    held: approximate, and exact in the limit of many steps.
+class RBM(Harmonium, Gradient):
+    """A restricted Boltzmann machine over bits or reals; p(x) = exp(-energy(x)) / Z.
 
     Arguments:
-        space: `Binary`.
+        space: `Binary` or `Real`.
         hidden: how many hidden bits.
+        sampler: cd, pcd or tempering.
         gibbs_steps: how many Gibbs steps the chains make for each update.
-        persistent: whether chains go on where the last update left them (PCD) or start from the data (CD).
-        chains: how many persistent chains.
+        chains: how many persistent chains, on each temperature.
+        temperatures: for tempering, how many inverse temperatures from 0 to 1.
 
     Raises:
-        LikelyError: hidden, gibbs_steps or chains is below 1.
+        UnknownName: there is no such sampler.
+        LikelyError: hidden, gibbs_steps or chains is below 1, or temperatures below 2.
     """
 
-    autocast: ClassVar[bool] = False
-    rungs: ClassVar[int] = 1000  #: how many inverse temperatures annealed importance sampling climbs
-    climbers: ClassVar[int] = 100  #: how many chains climb them
+    compiles: ClassVar[bool] = False  # its gradient is written out by hand
 
-    b: nn.Parameter
-    base: Tensor  #: (D,), log-odds of each bit in the training data: where annealing starts
-    chains: Tensor  #: (chains, D), the persistent chains
+    hidden_mean: Tensor  #: (H,), the running mean of the hidden bits given data
 
-    def __init__(self, space: Binary, hidden: int, gibbs_steps: int, persistent: bool, chains: int) -> None:
-        super().__init__(space)
-        for what, value in {"hidden": hidden, "gibbs_steps": gibbs_steps, "chains": chains}.items():
-            if value < 1:
-                raise LikelyError(f"{what} must be 1 or more, not {value}.")
-        self.gibbs_steps, self.persistent = gibbs_steps, persistent
-        self.W = nn.Parameter(0.01 * torch.randn(space.size, hidden))
-        self.b = nn.Parameter(torch.zeros(space.size))
-        self.c = nn.Parameter(torch.zeros(hidden))
-        self.register_buffer("base", torch.zeros(space.size))
-        self.register_buffer("chains", torch.randint(2, (chains, space.size), dtype=torch.uint8))
+    def __init__(
+        self, space: Binary | Real, hidden: int, sampler: str, gibbs_steps: int, chains: int, temperatures: int
+    ) -> None:
+        if sampler not in SAMPLERS:
+            raise unknown("sampler", sampler, SAMPLERS)
+        least = {"hidden": 1, "gibbs_steps": 1, "chains": 1, "temperatures": 2}
+        given = {"hidden": hidden, "gibbs_steps": gibbs_steps, "chains": chains, "temperatures": temperatures}
+        for what, value in given.items():
+            if value < least[what]:
+                raise LikelyError(f"{what} must be {least[what]} or more, not {value}.")
+        super().__init__(space, hidden, chains, temperatures if sampler == "tempering" else 1)
+        self.sampler, self.gibbs_steps = sampler, gibbs_steps
+        self.autocast = self.bits  # type: ignore[misc]  # bits lose nothing in bfloat16, reals would
+        self.register_buffer("hidden_mean", torch.full((hidden,), 0.5))
 
     @torch.no_grad()
     def start(self, x: Any, cond: Tensor | None = None) -> None:
-        """Set the visible biases to the log-odds of each bit alone, and the chains to rows of the data."""
-        x = self._bits(x)
-        ones = x.sum(0)
-        self.base.copy_(torch.log(ones + 1) - torch.log(len(x) - ones + 1))
-        self.b.copy_(self.base)
-        self.chains.copy_(x[torch.arange(len(self.chains)) % len(x)])
+        """Set the base law (bits: the log-odds of each alone; reals: mean and deviation), and chains from the data."""
+        x = x.reshape(len(x), self.space.size)
+        if self.bits:
+            ones = x.to(self.W.dtype).sum(0)
+            self.base.copy_(torch.log(ones + 1) - torch.log(len(x) - ones + 1))
+            self.b.copy_(self.base)
+        else:
+            wide = x.double()
+            self.location.copy_(wide.mean(0))
+            spread = wide.std(0, correction=0)
+            constant = spread <= 1e-7 * wide.abs().amax(0)
+            self.spread.copy_(torch.where(constant, spread[~constant].mean() if bool((~constant).any()) else 1, spread))
+        u = self._inside(x)[torch.arange(self.chains.shape[1], device=x.device) % len(x)]
+        for chains in self.chains:
+            chains.copy_(self._draw_hidden(u))
 
     def loss(self, x: Any, cond: Tensor | None = None) -> dict[str, Tensor]:
-        """Return F(data) - F(chains): its gradient is that of the negative log-likelihood where the chains have mixed.
+        """Return F(data) - F(chains); its gradient is that of the negative log-likelihood where the chains have mixed.
 
-        `pseudo_nll` is -D log p(x_i | all others) for one random bit i of each row: a score in nats to watch.
+        The gradient is centred: parameters move as those of the energy -(x - mean)' W (h - mean) - b.x - c.h do. What
+        is logged comes from the first rows; `pseudo_nll` is -D log p(x_i | all others) for one random bit i of each.
+
+        Reference: Melchior, Fischer and Wiskott, How to Center Deep Boltzmann Machines, 2016,
+        jmlr.org/papers/v17/14-237.html.
         """
-        x = self._bits(x)
-        with torch.no_grad():
-            drawn = self._gibbs(self._bits(self.chains) if self.persistent else x, self.gibbs_steps)
-            if self.persistent and self.training:
-                self.chains.copy_(drawn)
-        activation = self._hidden(x)
-        energy = -(x @ self.b) - F.softplus(activation).sum(1)
-        with torch.no_grad():
-            i = torch.randint(x.shape[1], (len(x),), device=x.device)
-            turn = 1 - 2 * x.gather(1, i[:, None])  # +1 where bit i would be switched on, -1 where off
-            flipped = -((x @ self.b) + turn[:, 0] * self.b[i]) - F.softplus(activation + turn * self.W[i]).sum(1)
-            pseudo_nll = x.shape[1] * F.softplus(energy - flipped).mean()
-        return {"loss": energy.mean() - self._free_energy(drawn).mean(), "pseudo_nll": pseudo_nll}
+        kind = self.W.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.W.dtype
+        with torch.no_grad(), torch.autocast(kind, enabled=False):
+            gradient, terms = self._gradient(self._inside(x).to(dtype))
+        own: list[Tensor] = [self.W, self.b, self.c]
+        if not self.bits:
+            own.append(self.log_scale)
+        return {**terms, "loss": _Given.apply(terms["loss"], len(own), *own, *gradient)}
 
-    # The two layers -----------------------------------------------------------------------------------------------
+    # Learning -----------------------------------------------------------------------------------------------------
 
-    def _bits(self, x: Tensor) -> Tensor:
-        return x.reshape(len(x), -1).to(self.W.dtype)
+    def _gradient(self, u: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Return the gradient by W, b, c (and the log-scale), and what to log."""
+        W, n = self.W.to(u.dtype), len(u)
+        drawn = self._chains(u, W)
+        both = torch.cat([u, drawn])
+        activation = (both @ W).to(self.c).add_(self.c)
+        p = activation.sigmoid()
+        here, there = p[:n].mean(0), p[n:].mean(0)
+        if self.training:
+            self.hidden_mean.lerp_(here, 1 - INERTIA)
+            if self.sampler == "pcd":
+                self.chains[0].copy_(draw_bits(p[n:], torch.uint8))
+        mean = self.base.sigmoid().to(u.dtype) if self.bits else torch.zeros_like(self.base)
+        off = p - self.hidden_mean
+        off[:n].mul_(-1 / n)
+        off[n:].mul_(1 / len(drawn))
+        slope = ((both - mean).T @ off.to(u.dtype)).to(self.W.dtype)
+        b = drawn.mean(0, dtype=slope.dtype) - u.mean(0, dtype=slope.dtype) - slope @ self.hidden_mean
+        c = there - here - mean.to(slope.dtype) @ slope
+        gradient = [slope, b, c]
+        if not self.bits:
+            pull = u - self.b - p[:n] @ W.T  # the derivative of the free energy; Z does not depend on the scale
+            slope = (1 - u * pull).mean(0)
+            stuck = (self.log_scale <= math.log(NARROWEST)) & (slope > 0)
+            gradient.append(slope.masked_fill(stuck, 0))
+        return gradient, self._terms(u[:GLIMPSE], activation[:n][:GLIMPSE], drawn[:GLIMPSE], activation[n:][:GLIMPSE])
 
-    def _hidden(self, x: Tensor) -> Tensor:
-        """Return the log-odds of the hidden bits given x, (B, H)."""
-        return torch.addmm(self.c, x, self.W)
+    def _terms(self, u: Tensor, activation: Tensor, drawn: Tensor, theirs: Tensor) -> dict[str, Tensor]:
+        """Return what to log, from a few rows."""
+        u = u.to(self.W.dtype)
+        energy = self._free_energy(u, activation)
+        terms = {"loss": energy.mean() - self._free_energy(drawn.to(u.dtype), theirs).mean()}
+        if self.bits:
+            i = torch.randint(u.shape[1], (len(u),), device=u.device)
+            turn = 1 - 2 * u.gather(1, i[:, None])  # +1 where bit i would be switched on, -1 where off
+            flipped = -(u @ self.b) - turn[:, 0] * self.b[i] - F.softplus(activation + turn * self.W[i]).sum(1)
+            terms["pseudo_nll"] = u.shape[1] * F.softplus(energy - flipped).mean()
+        return terms
 
-    def _visible(self, h: Tensor) -> Tensor:
-        """Return the log-odds of the visible bits given h, (B, D)."""
-        return torch.addmm(self.b, h, self.W.T)
+    def _chains(self, u: Tensor, W: Tensor) -> Tensor:
+        """Return visible units drawn from the model, as far as the sampler can."""
+        if self.sampler == "tempering":
+            return self._tempered(W)
+        h = self.chains[0].to(u.dtype) if self.sampler == "pcd" else self._down(u, W)
+        for _ in range(self.gibbs_steps - 1):
+            h = self._down(self._up(h, W), W)
+        return self._up(h, W)
 
-    def _free_energy(self, x: Tensor) -> Tensor:
-        return -(x @ self.b) - F.softplus(self._hidden(x)).sum(1)
+    def _up(self, h: Tensor, W: Tensor) -> Tensor:
+        return self.units.draw((h @ W.T).to(self.b).add_(self.b), h.dtype)
 
-    def _gibbs(self, x: Tensor, steps: int, known: Tensor | None = None) -> Tensor:
-        """Draw the hidden bits and then the visible ones, `steps` times; known bits stay."""
-        given = x
-        for _ in range(steps):
-            x = _draw(self._visible(_draw(self._hidden(x))))
-            if known is not None:
-                x = torch.where(known, given, x)
-        return x
+    def _down(self, u: Tensor, W: Tensor) -> Tensor:
+        return draw_bits((u @ W).to(self.c).add_(self.c).sigmoid_(), u.dtype)
 
-    # What can be asked --------------------------------------------------------------------------------------------
+    def _tempered(self, W: Tensor) -> Tensor:
+        """Move the chains at all temperatures, exchange neighbours, and return the visible units at temperature 1.
 
-    def _energy(self, x: Any, cond: Tensor | None) -> Tensor:
-        return self._free_energy(self._bits(x))
-
-    def _sample(self, n: int, cond: Tensor | None, *, steps: int = STEPS) -> Tensor:
-        """Run Gibbs chains that begin in randomly picked persistent chains, which stay as they are.
-
-        Arguments:
-            steps: how many Gibbs steps: more where chains mix slowly.
+        Neighbours at beta and beta' are exchanged with probability f_beta(u') f_beta'(u) / f_beta(u) f_beta'(u') or 1.
         """
-        if steps < 0:
-            raise LikelyError(f"steps must be 0 or more, not {steps}.")
-        picked = torch.randint(len(self.chains), (n,), device=self.device)
-        return self._gibbs(self._bits(self.chains[picked]), steps).to(torch.uint8).view(n, *self.space.shape)
-
-    def _complete(self, x: Tensor, known: Tensor, cond: Tensor | None) -> Tensor:
-        x, known = self._bits(x), known.reshape(len(x), -1)
-        x = torch.where(known, x, _draw(self.base.expand_as(x)))
-        return self._gibbs(x, STEPS, known).view(-1, *self.space.shape)
-
-    def _encode(self, x: Any, cond: Tensor | None) -> Tensor:
-        return self._hidden(self._bits(x)).sigmoid()
-
-    def _decode(self, z: Tensor, cond: Tensor | None) -> Tensor:
-        return (self._visible(z.to(self.W.dtype)) > 0).to(torch.uint8).view(-1, *self.space.shape)
-
-    def _log_partition(self, cond: Tensor | None) -> Estimate:
-        if min(self.W.shape) <= ENUMERABLE:
-            return Estimate(self._enumerated(), torch.zeros((), dtype=torch.float64))
-        return Estimate(*self._annealed(torch.linspace(0, 1, self.rungs + 1), self.climbers))
-
-    def _enumerated(self) -> Tensor:
-        """Return log Z by summing over all states of the smaller layer; the other sums out in closed form."""
-        W, small, large = self.W.double(), self.c.double(), self.b.double()
-        if len(small) > len(large):
-            W, small, large = W.T, large, small
-        parts = []
-        for rows in batches(2 ** len(small), 2**12):
-            numbers = torch.arange(rows.start, rows.stop, device=self.device)
-            states = (numbers[:, None] >> torch.arange(len(small), device=self.device) & 1).double()
-            parts.append((states @ small + F.softplus(large + states @ W.T).sum(1)).logsumexp(0))
-        return torch.stack(parts).logsumexp(0)
-
-    def _annealed(self, betas: Tensor, climbers: int) -> tuple[Tensor, Tensor]:
-        """Return log Z and its standard error by annealing from independent bits with the data's frequencies.
-
-        log f_beta(x) = ((1 - beta) base + beta b).x + sum_j softplus(beta (c_j + x.W_j)).
-        """
-
-        def climb(x: Tensor, beta: float, following: float) -> Tensor:
-            activation = self._hidden(x)
-            gained = F.softplus(following * activation) - F.softplus(beta * activation)
-            return (following - beta) * (x @ (self.b - self.base)).double() + gained.double().sum(1)
-
-        def move(x: Tensor, beta: float) -> Tensor:
-            h = _draw(beta * self._hidden(x))
-            return _draw((1 - beta) * self.base + beta * self._visible(h))
-
-        x = _draw(self.base.expand(climbers, -1))
-        log_mean, error = log_mean_exp(annealed_log_weights(x, betas, climb, move))
-        return F.softplus(self.base.double()).sum() + len(self.c) * F.softplus(log_mean.new_zeros(())) + log_mean, error
+        rungs, chains, _ = self.chains.shape
+        beta = torch.linspace(0, 1, rungs, dtype=self.b.dtype, device=W.device)[:, None, None]
+        h = self.chains.to(W.dtype)
+        for _ in range(self.gibbs_steps):
+            field = torch.lerp(self.base, (h @ W.T).to(self.b).add_(self.b), beta)
+            u = self.units.draw(field, W.dtype, self._precision(beta))
+            activation = (u @ W).to(self.c).add_(self.c)
+            first = int(torch.randint(2, ()))
+            low = torch.arange(first, rungs - 1, 2, device=W.device)
+            ratio = sum(
+                sign * self._log_f(u[at].to(self.b), activation[at], beta[rung])
+                for sign, at, rung in ((1, low + 1, low), (1, low, low + 1), (-1, low, low), (-1, low + 1, low + 1))
+            )
+            swap = torch.rand((len(low), chains), device=W.device).log() < ratio
+            come = torch.arange(rungs, device=W.device)[:, None].repeat(1, chains)
+            come[low] += swap.long()
+            come[low + 1] -= swap.long()
+            column = torch.arange(chains, device=W.device)
+            u, activation = u[come, column], activation[come, column]
+            h = draw_bits((beta * activation).sigmoid(), W.dtype)
+        if self.training:
+            self.chains.copy_(h)
+        return u[-1]
 
 
-def _draw(log_odds: Tensor) -> Tensor:
-    """Draw bits with these log-odds, as numbers."""
-    return (torch.rand_like(log_odds) < log_odds.sigmoid()).to(log_odds.dtype)
+class _Given(torch.autograd.Function):
+    """A number whose gradient by some tensors is given: `apply(value, how many, *tensors, *gradients)`."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, count: int, *tensors: Tensor) -> Tensor:
+        ctx.save_for_backward(*tensors[count:])
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> Any:
+        gradients = ctx.saved_tensors
+        return (None, None, *(upstream[0] * gradient for gradient in gradients), *[None] * len(gradients))
 
 
-def build(space: Space, *, hidden: int = 500, gibbs_steps: int = 1, persistent: bool = True, chains: int = 100) -> RBM:
-    """Build a restricted Boltzmann machine for bits.
+def build(
+    space: Space,
+    *,
+    hidden: int = 500,
+    sampler: str = "pcd",
+    gibbs_steps: int = 1,
+    chains: int = 100,
+    temperatures: int = 10,
+) -> RBM:
+    """Build a restricted Boltzmann machine for bits or reals.
 
     Arguments:
         hidden: how many hidden bits
+        sampler: cd (chains start from the data each time), pcd (they go on) or tempering (they are exchanged)
         gibbs_steps: how many Gibbs steps the chains make for each update
-        persistent: whether the chains go on from update to update (PCD) or start from the data each time (CD)
-        chains: how many persistent chains
+        chains: how many chains go on
+        temperatures: for tempering, how many inverse temperatures from 0 to 1
     """
-    accept(space, Binary, model="rbm")
-    assert isinstance(space, Binary)
-    return RBM(space, hidden, gibbs_steps, persistent, chains)
+    accept(space, Binary, Real, model="rbm")
+    assert isinstance(space, Binary | Real)
+    return RBM(space, hidden, sampler, gibbs_steps, chains, temperatures)
 
 
 TINY = (
     {"space": Binary((2, 3)), "hidden": 4, "chains": 20},
-    {"space": Binary((5,)), "hidden": 7, "persistent": False, "gibbs_steps": 2, "chains": 3},
+    {"space": Binary((5,)), "hidden": 7, "sampler": "cd", "gibbs_steps": 2, "chains": 3},
+    {"space": Binary((2, 2)), "hidden": 3, "sampler": "tempering", "temperatures": 3, "chains": 5},
+    {"space": Real((2,)), "hidden": 3, "chains": 20},
+    {"space": Real((1,)), "hidden": 2, "sampler": "tempering", "temperatures": 3, "chains": 5},
 )
 
 PRESETS = {
-    "digits-binary": {"hidden": 100, "steps": 3000, "batch": 100, "learning_rate": 5e-3, "schedule": "cosine"},
-    "mnist-binary": {"hidden": 500, "epochs": 20, "batch": 100, "learning_rate": 4e-3, "schedule": "cosine"},
-    "binarized-mnist": {"hidden": 500, "epochs": 20, "batch": 100, "learning_rate": 4e-3, "schedule": "cosine"},
+    "digits-binary": {
+        "hidden": 100,
+        "steps": 3000,
+        "batch": 100,
+        "optimizer": "sgd",
+        "momentum": 0.0,
+        "learning_rate": 0.4,
+        "schedule": "linear",
+        "average": 0.99,
+    },
+    "mnist-binary": {
+        "hidden": 500,
+        "epochs": 80,
+        "batch": 100,
+        "optimizer": "sgd",
+        "momentum": 0.0,
+        "learning_rate": 0.1,
+        "schedule": "linear",
+        "average": 0.999,
+    },
+    "binarized-mnist": {
+        "hidden": 500,
+        "epochs": 80,
+        "batch": 100,
+        "optimizer": "sgd",
+        "momentum": 0.0,
+        "learning_rate": 0.1,
+        "schedule": "linear",
+        "average": 0.999,
+    },
 }

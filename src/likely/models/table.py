@@ -16,25 +16,23 @@ a Dirichlet prior).
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from likely.core import Completer, Marginal, Model, Statistics
-from likely.errors import LikelyError, unknown
+from likely.core import Model, Statistics
+from likely.data.tables import columns_of, levels_of
+from likely.errors import LikelyError
 from likely.families import tabular
+from likely.families.joint import Joint
 from likely.parts import information
 from likely.spaces import ENUMERABLE, Binary, Finite, Space, accept
 
-DENSE = 10_000_000  #: the most cells that are ever written out
 
-
-class Table(Marginal, Completer, Statistics):
+class Table(Joint, Statistics):
     """A joint table over named variables with finitely many values.
 
     Variables are called by the names of the space, or x0, x1, ... in raster order.
@@ -60,12 +58,6 @@ class Table(Marginal, Completer, Statistics):
     completion: ClassVar[str] = "exact"
     autocast: ClassVar[bool] = False
     rows_at_once: ClassVar[int] = 65_536
-    cells: Tensor  #: the stored cells, (M, D), in ascending order of their keys
-    key: Tensor  #: their keys, (M,)
-    mass: Tensor  #: their share of the observed rows, (M,), float64
-    smooth: Tensor  #: e, the weight of the uniform part, ()
-    count: Tensor  #: N, how many rows were counted; 0 for a table that was given
-    sizes: Tensor  #: how many values each variable has, (D,)
 
     def __init__(
         self,
@@ -78,11 +70,12 @@ class Table(Marginal, Completer, Statistics):
         super().__init__(space)
         if not 0 <= pseudo_count < float("inf"):
             raise LikelyError(f"pseudo_count must be a number, 0 or more, not {pseudo_count}.")
-        sizes = [space.levels] * space.size if sizes is None else [int(size) for size in sizes]
+        sizes = list(space.sizes) if sizes is None else [int(size) for size in sizes]
         if len(sizes) != space.size or not all(1 <= size <= space.levels for size in sizes):
             raise LikelyError(f"sizes must be {space.size} numbers, each 1 to {space.levels}, not {sizes}.")
         self.pseudo_count = pseudo_count
-        self.categories = tuple(categories) if categories is not None else (None,) * space.size
+        named = getattr(space, "values", None) if categories is None else categories
+        self.categories = tuple(named) if named is not None else (None,) * space.size
         wide = torch.float64
         self.register_buffer("cells", torch.zeros(0, space.size, dtype=space.dtype))
         self.register_buffer("key", torch.zeros(0, dtype=torch.int64), persistent=False)
@@ -115,297 +108,71 @@ class Table(Marginal, Completer, Statistics):
         Raises:
             LikelyError: a count is negative or not finite, or all are 0 and nothing is imagined.
         """
-        try:
-            array = torch.as_tensor(counts, dtype=torch.float64)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise LikelyError(f"counts cannot be read as an array of numbers: {error}.") from None
+        array = information.numbers(counts, "counts")
         if not bool(((array >= 0) & array.isfinite()).all()):
             raise LikelyError("counts must be finite numbers of 0 or more.")
         return cls._of_array(array, names, pseudo_count, counted=True)
 
     @classmethod
-    def from_columns(cls, columns: Mapping[str, Any], *, pseudo_count: float = 0.0, weight: Any = None) -> Table:
-        """Return the table of the rows of a data frame, or of any mapping from names to columns.
+    def from_columns(cls, columns: Any, *, pseudo_count: float = 0.0, weight: Any = None, passes: int = 100) -> Table:
+        """Return the table of the rows of a data frame: pandas, polars, pyarrow, or a mapping from names to columns.
+
+        Missing values (None or NaN) are learned from by EM, where the table has up to 65,536 cells.
 
         Arguments:
-            columns: name -> values, numbers or texts, (N,); the distinct ones become the variable's categories.
+            columns: the frame; the distinct values of a column, numbers or texts, become the variable's categories.
             pseudo_count: imaginary rows, spread evenly over all cells.
             weight: how much each row counts, (N,), 0 or more; None means 1.
+            passes: the most passes of EM; it stops when one gains less than 1e-9 nats a row.
 
         Raises:
-            LikelyError: columns differ in length, are empty, or a value is missing.
+            LikelyError: columns differ in length, are empty, or mix texts and numbers.
 
         Example:
             >>> seen = Table.from_columns({"sky": ["grey", "blue", "grey"], "rain": [1, 0, 0]})
             >>> seen.probability(sky="grey", rain=1) == 1 / 3
             True
         """
-        arrays = {str(name): np.asarray(values) for name, values in columns.items()}
-        lengths = {name: len(array) for name, array in arrays.items()}
-        if not arrays or len(set(lengths.values())) != 1 or not next(iter(lengths.values())):
+        given = columns_of(columns)
+        scalar = [name for name, values in given.items() if not hasattr(values, "__len__") or isinstance(values, str)]
+        if scalar:
+            raise LikelyError(f"column '{scalar[0]}' holds a single value; a list or array of them is wanted.")
+        lengths = {name: len(values) for name, values in given.items()}
+        if not given or len(set(lengths.values())) != 1 or not next(iter(lengths.values())):
             told = ", ".join(f"{name} {length}" for name, length in lengths.items()) or "none"
             raise LikelyError(f"columns must have the same number of rows, 1 or more; here: {told}.")
-        levels, categories = [], []
-        for name, array in arrays.items():
-            if array.ndim != 1:
-                raise LikelyError(f"column '{name}' has the shape {array.shape}; one value per row is wanted.")
-            if any(value is None or value != value for value in (array if array.dtype.kind in "Of" else ())):
-                raise LikelyError(f"column '{name}' has a missing value; fill it in, or fit with known=.")
-            try:
-                values, index = np.unique(array, return_inverse=True)
-            except TypeError:
-                raise LikelyError(f"column '{name}' mixes texts and numbers.") from None
-            levels.append(torch.from_numpy(index))
-            categories.append(tuple(values.tolist()))
-        sizes = [len(values) for values in categories]
-        table = cls(_space(sizes, tuple(arrays)), pseudo_count=pseudo_count, sizes=sizes, categories=categories)
-        table.m_step(table.e_step(torch.stack(levels, 1), weight=weight))
+        found = [levels_of(values, name, "table") for name, values in given.items()]
+        sizes, categories = [len(values) for _, values in found], [values for _, values in found]
+        table = cls(_space(sizes, tuple(given)), pseudo_count=pseudo_count, sizes=sizes, categories=categories)
+        x = torch.stack([torch.from_numpy(levels) for levels, _ in found], 1)
+        known = x >= 0
+        if bool(known.all()):
+            table.m_step(table.e_step(x, weight=weight))
+            return table
+        before = -math.inf
+        for _ in range(passes):
+            stats = table.e_step(x.clamp(min=0), known=known, weight=weight)
+            table.m_step(stats)
+            now = float(stats["log_likelihood"] / stats["count"])
+            if now - before < 1e-9:
+                break
+            before = now
         return table
 
     @classmethod
     def _of_array(cls, array: Tensor, names: Sequence[str] | None, pseudo_count: float, counted: bool = False) -> Table:
         if array.dim() == 0:
             raise LikelyError("a table needs one axis per variable; this array has none.")
-        if names is not None and len(names) != array.dim():
-            raise LikelyError(f"{len(names)} names for a table of {array.dim()} axes.")
+        if names is not None and (isinstance(names, str) or len(names) != array.dim()):
+            told = f"'{names}' is" if isinstance(names, str) else f"{len(names)} names are given"
+            raise LikelyError(f"a table of {array.dim()} axes needs a list of {array.dim()} names; {told}.")
+        if names is not None and len(set(names)) < len(names):
+            raise LikelyError(f"two variables have the same name: {', '.join(names)}.")
         table = cls(_space(list(array.shape), names), pseudo_count=pseudo_count, sizes=list(array.shape))
         table.m_step({"counts": array.flatten(), "count": array.sum()})
         if not counted:
             table.count.zero_()
         return table
-
-    # The variables -------------------------------------------------------------------------------------------------
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the variables."""
-        return self.space.names or tuple(f"x{d}" for d in range(self.space.size))
-
-    @property
-    def points(self) -> int:
-        """C, how many cells the full table has."""
-        return math.prod(self.sizes.tolist())
-
-    @property
-    def free_parameters(self) -> int:
-        """How many numbers a full table is free to choose, an exact integer."""
-        return self.points - 1
-
-    @property
-    def probabilities(self) -> Tensor:
-        """The full table, one axis per variable, float64.
-
-        Raises:
-            LikelyError: it would have more than 10 million cells; the message says how many.
-        """
-        if self.points > DENSE:
-            raise LikelyError(
-                f"the full table of {self.space.size} variables has {self.points:,} cells, more than {DENSE:,}; "
-                "ask for fewer variables: table.marginal('a', 'b')."
-            )
-        full = torch.full((self.points,), float(self.smooth) / self.points, dtype=torch.float64, device=self.device)
-        full[self.key] += (1 - self.smooth) * self.mass
-        return full.reshape(self.sizes.tolist())
-
-    def _columns(self, names: str | Iterable[str]) -> list[int]:
-        wanted = [names] if isinstance(names, str) else list(names)
-        for name in wanted:
-            if name not in self.names:
-                raise unknown("variable", name, self.names)
-        if len(set(wanted)) < len(wanted):
-            raise LikelyError(f"a variable is named twice: {', '.join(wanted)}.")
-        return [self.names.index(name) for name in wanted]
-
-    def _event(self, values: Mapping[str, Any]) -> dict[int, int]:
-        """Return column -> level of an event such as rain=1, sky='grey'."""
-        sizes = self.sizes.tolist()
-        columns = self._columns(values)
-        return {
-            d: tabular.level_of(value, self.names[d], sizes[d], self.categories[d])
-            for d, value in zip(columns, values.values(), strict=True)
-        }
-
-    def _value(self, column: int, level: int) -> Any:
-        named = self.categories[column]
-        return level if named is None else named[level]
-
-    # Questions -----------------------------------------------------------------------------------------------------
-
-    def probability(self, **event: Any) -> float:
-        """Return the probability of an event: `table.probability(rain=1, sky="grey")`.
-
-        Raises:
-            LikelyError: there is no such variable or value.
-        """
-        x = torch.zeros(1, self.space.size, dtype=self.space.dtype)
-        known = torch.zeros(1, self.space.size, dtype=torch.bool)
-        for d, level in self._event(event).items():
-            x[0, d], known[0, d] = level, True
-        shape = (1, *self.space.shape)
-        return float(self.log_marginal(x.reshape(shape), known.reshape(shape)).exp())
-
-    def marginal(self, *names: str) -> Table:
-        """Return the table of these variables alone, in this order: the others are summed out.
-
-        Raises:
-            LikelyError: there is no such variable.
-        """
-        columns = self._columns(names)
-        if not columns:
-            raise LikelyError(f"name at least one variable: {', '.join(self.names)}.")
-        return self._made(columns, self.cells[:, columns], self.mass, self.smooth, self.count)
-
-    def condition(self, **event: Any) -> Table:
-        """Return p(the other variables | event): `table.condition(rain=1)`.
-
-        Raises:
-            LikelyError: the event is impossible, names all variables, or there is no such variable or value.
-        """
-        given = self._event(event)
-        columns = [d for d in range(self.space.size) if d not in given]
-        if not columns:
-            raise LikelyError("the event names every variable: nothing is left to be distributed.")
-        matches = torch.ones(len(self.cells), dtype=torch.bool, device=self.device)
-        for d, level in given.items():
-            matches &= self.cells[:, d] == level
-        mass = self.mass[matches]
-        seen = (1 - self.smooth) * mass.sum()
-        spread = self.smooth / math.prod(int(self.sizes[d]) for d in given)
-        if not float(seen + spread) > 0:
-            told = ", ".join(f"{name}={value}" for name, value in event.items())
-            raise LikelyError(f"cannot condition on {told}: it has probability 0.")
-        mass = mass / mass.sum() if len(mass) else mass
-        count = self.count * self.mass[matches].sum()
-        return self._made(columns, self.cells[matches][:, columns], mass, spread / (seen + spread), count)
-
-    def conditional(self, of: str, given: str | Iterable[str] = ()) -> Tensor:
-        """Return p(of | given) as an array: the axes of the given variables first; 0 where these are impossible."""
-        before = self._columns(given)
-        names = [self.names[d] for d in before]
-        joint = self.marginal(*names, of).probabilities
-        base = joint.sum(-1, keepdim=True)
-        return torch.where(base > 0, joint / base, 0)
-
-    def factorisation(self, *order: str) -> tabular.Factorisation:
-        """Return the chain rule p(a) p(b | a) p(c | a, b) in this order of the variables, else in their own; printable.
-
-        Raises:
-            LikelyError: a variable is unknown, or the last factor has more than 10 million cells.
-        """
-        names = order or self.names
-        self._columns(names)
-        return tabular.Factorisation(
-            tuple(
-                tabular.Factor(name, tuple(names[:i]), self.conditional(name, names[:i]))
-                for i, name in enumerate(names)
-            )
-        )
-
-    def bayes(self, of: str, **evidence: Any) -> tabular.Bayes:
-        """Return Bayes' rule: p(of | evidence) = p(of) p(evidence | of) / p(evidence).
-
-        Raises:
-            LikelyError: the evidence is impossible, or there is no such variable or value.
-
-        Example:
-            >>> ill = Table.from_array([[0.9405, 0.0495], [0.0005, 0.0095]], names=("ill", "test"))
-            >>> round(float(ill.bayes("ill", test=1).posterior[1]), 3)
-            0.161
-        """
-        prior = self.marginal(of).probabilities
-        certain = self.probability(**evidence)
-        posterior = self.condition(**evidence).marginal(of).probabilities
-        likelihood = torch.where(prior > 0, posterior * certain / prior, 0)
-        return tabular.Bayes(prior, likelihood, torch.tensor(certain, dtype=torch.float64), posterior)
-
-    def independent(
-        self, a: str | Iterable[str], b: str | Iterable[str], given: str | Iterable[str] = (), *, level: float = 0.05
-    ) -> tabular.Independence:
-        """Return whether a and b are independent given other variables: exactly, or by a G-test on counted rows.
-
-        A table that was given is exact: they are independent where I(a; b | given) = 0. A table that was counted over
-        rows says whether these rows speak against it, without the pseudo-counts.
-
-        Arguments:
-            a, b, given: names of variables, one or several.
-            level: the p-value below which counted variables are called dependent.
-
-        Raises:
-            LikelyError: a variable is unknown or named twice.
-        """
-        sides = [[side] if isinstance(side, str) else list(side) for side in (a, b, given)]
-        names = [name for side in sides for name in side]
-        if not sides[0] or not sides[1]:
-            raise LikelyError("name at least one variable on each side.")
-        columns = self._columns(names)
-        rows = float(self.count)
-        smooth = torch.zeros_like(self.smooth) if rows else self.smooth
-        table = self._made(columns, self.cells[:, columns], self.mass, smooth, self.count)
-        sizes = [math.prod(int(self.sizes[d]) for d in self._columns(side)) for side in sides]
-        return tabular.independence(table.probabilities.reshape(sizes), rows, level)
-
-    def expectation(self, function: Callable[..., Any]) -> float:
-        """Return E[f] of a function of the variables, which its arguments name: `lambda die, coin: die * coin`.
-
-        The function is called once, with tensors: the categories where these are numbers, else the levels.
-
-        Raises:
-            LikelyError: an argument is not a variable.
-        """
-        return float(self._moments(function)[0])
-
-    def variance(self, function: Callable[..., Any]) -> float:
-        """Return Var[f] of a function of the variables, which its arguments name."""
-        return self.covariance(function, function)
-
-    def covariance(self, f: Callable[..., Any], g: Callable[..., Any]) -> float:
-        """Return Cov[f, g] = E[(f - E f)(g - E g)] of two functions of the variables."""
-        return float(self._moments(f, g)[1])
-
-    def _moments(self, *functions: Callable[..., Any]) -> tuple[Tensor, Tensor]:
-        """Return the mean of the first function, and the covariance of the first and the last."""
-        arguments = [list(inspect.signature(function).parameters) for function in functions]
-        names = list(dict.fromkeys(name for each in arguments for name in each))
-        if not names:
-            raise LikelyError("a function of the variables is wanted: lambda rain, wind: rain * wind.")
-        table = self.marginal(*names)
-        if float(table.smooth) > 0:
-            p = table.probabilities.flatten()
-            levels = torch.cartesian_prod(*[torch.arange(size) for size in table.sizes.tolist()]).reshape(len(p), -1)
-        else:
-            p, levels = table.mass, table.cells.long()
-        columns = {}
-        for d, name in enumerate(names):
-            named = table.categories[d]
-            numbers = named is not None and all(isinstance(value, (int, float)) for value in named)
-            columns[name] = torch.tensor(named)[levels[:, d]] if numbers else levels[:, d]
-        values = [
-            torch.as_tensor(function(*(columns[name] for name in each)), dtype=torch.float64).expand(len(p))
-            for function, each in zip(functions, arguments, strict=True)
-        ]
-        means = [p @ value for value in values]
-        return means[0], p @ ((values[0] - means[0]) * (values[-1] - means[-1]))
-
-    def mode(self) -> dict[str, Any]:
-        """Return the most probable cell, name -> value."""
-        levels = self.cells[int(self.mass.argmax())].tolist() if len(self.cells) else [0] * self.space.size
-        return {name: self._value(d, level) for d, (name, level) in enumerate(zip(self.names, levels, strict=True))}
-
-    def __str__(self) -> str:
-        """Show the cells with the greatest probabilities, up to 20."""
-        spread = self._log_spread(list(range(self.space.size))).exp()
-        mass, best = ((1 - self.smooth) * self.mass + spread).topk(min(20, len(self.mass)))
-        rows = [
-            [*(str(self._value(d, level)) for d, level in enumerate(self.cells[i].tolist())), f"{p:.6f}"]
-            for i, p in zip(best.tolist(), mass.tolist(), strict=True)
-        ]
-        table = [[*self.names, "p"], *rows]
-        widths = [max(len(row[d]) for row in table) for d in range(len(table[0]))]
-        lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
-        other = self.points - len(rows)
-        return "\n".join(
-            [*lines, f"{other:,} other cells share {max(0.0, 1 - float(mass.sum())):.6f}"] if other else lines
-        )
 
     # The cells -----------------------------------------------------------------------------------------------------
 
@@ -571,7 +338,7 @@ def build(space: Space, *, pseudo_count: float = 1.0) -> Model:
     Arguments:
         pseudo_count: imaginary rows, spread evenly over all cells, so that nothing is impossible; 0 counts only.
     """
-    accept(space, Binary, Finite, model="table")
+    accept(space, Binary, Finite, model="table", uneven=True)
     assert isinstance(space, (Binary, Finite))
     return Table(space, pseudo_count=pseudo_count)
 
@@ -580,6 +347,7 @@ TINY = (
     {"space": Binary((3,))},
     {"space": Finite((1, 2, 2), 3), "pseudo_count": 20.0},
     {"space": Finite((), 5), "pseudo_count": 0.1},
+    {"space": Finite((2,), 3, ordered=False, values=(("a", "b"), ("c", "d", "e")))},
 )
 
 PRESETS: dict[str, dict[str, float]] = {"digits": {}, "digits-binary": {}, "mnist": {}, "binarized-mnist": {}}

@@ -15,30 +15,33 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+State = TypeVar("State")
+
 
 def annealed_log_weights(
-    x: Tensor,
+    x: State,
     betas: Tensor,
-    climb: Callable[[Tensor, float, float], Tensor],
-    move: Callable[[Tensor, float], Tensor],
+    climb: Callable[[State, float, float], Tensor],
+    move: Callable[[State, float], State],
 ) -> Tensor:
     """Return log w with E[w] = Z_(last beta) / Z_(first beta), one for each chain, (B,), float64.
 
     Arguments:
-        x: samples of the distribution at betas[0], (B, ...).
+        x: samples of the distribution at betas[0], (B, ...), or whatever `climb` and `move` take for the state.
         betas: the ladder, (K + 1,).
         climb: (x, beta, next beta) -> log f_next(x) - log f_beta(x), (B,).
         move: (x, beta) -> x after a transition that leaves the distribution at beta in place.
     """
-    log_weights = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    log_weights: Tensor | float = 0.0
     for beta, following in pairwise(betas.tolist()):
-        log_weights += climb(x, beta, following).double()
+        log_weights = climb(x, beta, following).double() + log_weights
         x = move(x, following)
-    return log_weights
+    return torch.as_tensor(log_weights)
 
 
 def log_mean_exp(log_weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,8 @@ from torch import Tensor
 from likely.errors import LikelyError
 
 LOG_TWO_PI = math.log(2 * math.pi)
+#: how far, in standard deviations, the two halves of a split component are set from its mean
+SPLIT = 0.1
 
 
 def covariances(whitening: Tensor) -> Tensor:
@@ -42,23 +44,50 @@ def log_density(x: Tensor, mean: Tensor, whitening: Tensor) -> Tensor:
     """
     size = mean.shape[1]
     if whitening.dim() == 2:
-        wide, precision = x.double(), whitening.square()
-        square = wide.square() @ precision.T - 2 * wide @ (precision * mean).T + (precision * mean.square()).sum(1)
-        return (whitening.log().sum(1) - 0.5 * (square.clamp(min=0) + size * LOG_TWO_PI)).to(x.dtype)
+        precision = whitening.square()
+        constant = whitening.log().sum(1) - 0.5 * ((precision * mean.square()).sum(1) + size * LOG_TWO_PI)
+        slope = torch.cat([-0.5 * precision, precision * mean], 1)
+        # What rounding lifts above the height of the peak is put back.
+        return torch.addmm(constant, powers(x), slope.T).minimum(_peak(whitening)).to(x.dtype)
     log_det = whitening.diagonal(dim1=1, dim2=2).log().sum(1)
     if len(whitening) < len(mean):  # whiten once, then all components are spherical
         shared = whitening[0]
         z = x @ shared.T.to(x.dtype)
         return log_density(z, mean @ shared.T, torch.ones_like(mean)) + log_det.to(x.dtype)
-    offset = (whitening @ mean[:, :, None])[:, :, 0].to(x.dtype)
-    square = torch.stack(
-        [
-            torch.addmm(-offset[k], x, whitening[k].T.to(x.dtype)).square().sum(1, dtype=torch.float64)
-            for k in range(len(mean))
-        ],
-        1,
-    )
-    return (log_det - 0.5 * (square + size * LOG_TWO_PI)).to(x.dtype)
+    offset = (whitening @ mean[:, :, None])[:, :, 0]
+    constant = (log_det - 0.5 * size * LOG_TWO_PI).to(x.dtype)
+    return torch.addcmul(constant[:, None], squared_lengths(x, whitening, offset), x.new_tensor(-0.5)).T
+
+
+def squared_lengths(x: Tensor, whitening: Tensor, offset: Tensor) -> Tensor:
+    """Return |A_k x_b - o_k|^2, (K, B), in x's dtype; the products share one buffer.
+
+    Arguments:
+        x: (B, D).
+        whitening: A_k, (K, M, D).
+        offset: o_k, (K, M).
+    """
+    narrow, offset = whitening.to(x.dtype), offset.to(x.dtype)
+    if x.requires_grad and torch.is_grad_enabled():
+        each = [torch.addmm(-offset[k], x, narrow[k].T).square().sum(1) for k in range(len(narrow))]
+        return torch.stack(each)
+    buffer = torch.empty(len(x), whitening.shape[1], dtype=x.dtype, device=x.device)
+    square = torch.empty(len(narrow), len(x), dtype=x.dtype, device=x.device)
+    for k in range(len(narrow)):
+        torch.addmm(-offset[k], x, narrow[k].T, out=buffer)
+        torch.sum(buffer.mul_(buffer), 1, out=square[k])
+    return square
+
+
+def powers(x: Tensor) -> Tensor:
+    """Return x^2 and x side by side, (B, 2 D), in float64."""
+    wide = x.double()
+    return torch.cat([wide.square(), wide], 1)
+
+
+def _peak(whitening: Tensor) -> Tensor:
+    """Return the largest log-density of each component of a diagonal stack, (K,)."""
+    return whitening.log().sum(1) - 0.5 * whitening.shape[1] * LOG_TWO_PI
 
 
 def log_density_of_known(x: Tensor, known: Tensor, mean: Tensor, whitening: Tensor) -> Tensor:
@@ -107,25 +136,36 @@ def moments(x: Tensor, share: Tensor, mean: Tensor, whitening: Tensor) -> tuple[
         second: (K, D, D); (K, D), its diagonal, for a diagonal stack; (1, D, D), summed, for a shared covariance.
     """
     mass = share.sum(0, dtype=torch.float64)[:, None]
-    if whitening.dim() == 2 or len(whitening) < len(mean):
+    if whitening.dim() == 2:
+        square, plain = (share.double().T @ powers(x)).split(mean.shape[1], 1)
+        return plain - mass * mean, square - 2 * mean * plain + mass * mean.square()
+    if len(whitening) < len(mean):
         wide, wide_share = x.double(), share.double()
         plain = wide_share.T @ wide
-        first = plain - mass * mean
-        if whitening.dim() == 2:
-            return first, wide_share.T @ wide.square() - 2 * mean * plain + mass * mean.square()
         cross = plain.T @ mean
         total = (wide * wide_share.sum(1, keepdim=True)).T @ wide
-        return first, (total - cross - cross.T + (mass * mean).T @ mean)[None]
+        return plain - mass * mean, (total - cross - cross.T + (mass * mean).T @ mean)[None]
     first = torch.zeros_like(mean)
     second = torch.zeros_like(whitening)
-    counts = share > torch.finfo(x.dtype).eps * share.sum(1, keepdim=True)
-    for k in range(len(mean)):
-        rows = counts[:, k].nonzero()[:, 0]
+    for k, (rows, part) in enumerate(shares(share, x.dtype)):
         difference = (x if len(rows) == len(x) else x[rows]) - mean[k].to(x.dtype)
-        weighted = difference * share[rows, k, None]
+        weighted = difference * part[:, None]
         first[k] = weighted.sum(0, dtype=torch.float64)
-        second[k] = (weighted.T @ difference).double()
+        second[k] = weighted.T @ difference
     return first, second
+
+
+def shares(share: Tensor, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield for each component the rows of which it has a share above rounding error, and these shares.
+
+    What is left out is less than K times the rounding error of `dtype` of each row's weight: as much as adding up the
+    shares of one row in that precision would lose.
+    """
+    counts = (share > torch.finfo(dtype).eps * share.sum(1, keepdim=True)).T.contiguous()
+    columns = share.T.contiguous()
+    for k in range(len(columns)):
+        rows = counts[k].nonzero()[:, 0]
+        yield rows, columns[k][rows]
 
 
 def expected_moments(x: Tensor, known: Tensor, share: Tensor, mean: Tensor, whitening: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,7 +241,7 @@ def best_whitening(covariance: Tensor, kind: str, floor: float, rank: int) -> Te
 
     Arguments:
         covariance: the sample covariance (K, D, D), or its diagonal (K, D) for the kinds diagonal and spherical.
-        kind: full, tied (one for all), diagonal, spherical (one variance) or low-rank: W W^T + s^2 I with W of `rank`
+        kind: full, tied (one for all), diagonal, spherical (one variance), or ppca: W W^T + s^2 I with W of `rank`
             columns, in closed form (Tipping and Bishop 1999, eq. 7 and 8); from rank D - 1 on that is the full one.
         floor: the smallest variance, more than 0.
         rank: the number of columns of W.
@@ -217,7 +257,7 @@ def best_whitening(covariance: Tensor, kind: str, floor: float, rank: int) -> Te
         return covariance.mean(1, keepdim=True).clamp(min=floor).rsqrt().expand(covariance.shape).contiguous()
     covariance = (covariance + covariance.mT) / 2
     size = covariance.shape[-1]
-    if kind == "low-rank" and rank < size - 1:
+    if kind == "ppca" and rank < size - 1:
         values, vectors = torch.linalg.eigh(covariance)
         noise = values[:, : size - rank].mean(1, keepdim=True).clamp(min=floor)
         values = torch.cat([noise.expand(-1, size - rank), values[:, size - rank :]], 1).maximum(noise)
@@ -230,6 +270,36 @@ def best_whitening(covariance: Tensor, kind: str, floor: float, rank: int) -> Te
             raised = (vectors * values.clamp(min=floor)[:, None]) @ vectors.mT
             covariance = covariance.index_put((low,), raised)
     return _inverse_of_lower(torch.linalg.cholesky(covariance))
+
+
+def split(empty: int, heavy: int, mass: Tensor, mean: Tensor, covariance: Tensor) -> None:
+    """Give the empty component half of the heavy one, both a little off its mean along its longest axis.
+
+    Where each component has a covariance of its own that axis is shortened, so that together they have the same mean
+    and covariance as before: the likelihood moves only in the fourth order of `SPLIT`.
+    """
+    if covariance.dim() == 2:
+        longest = int(covariance[heavy].argmax())
+        step = torch.zeros_like(mean[heavy])
+        step[longest] = SPLIT * covariance[heavy, longest].sqrt()
+        covariance[heavy] -= step.square()
+        covariance[empty] = covariance[heavy]
+    else:
+        own = covariance[heavy if len(covariance) == len(mean) else 0]
+        values, vectors = torch.linalg.eigh(own)
+        step = SPLIT * values[-1].clamp(min=0).sqrt() * vectors[:, -1]
+        if len(covariance) == len(mean):
+            covariance[heavy] = own - torch.outer(step, step)
+            covariance[empty] = covariance[heavy]
+    separate(empty, heavy, mass, mean, step)
+
+
+def separate(empty: int, heavy: int, mass: Tensor, mean: Tensor, step: Tensor) -> None:
+    """Give the empty component half of the heavy one's mass, and set both a step from its mean."""
+    mass[heavy] /= 2
+    mass[empty] = mass[heavy]
+    mean[empty] = mean[heavy] - step
+    mean[heavy] = mean[heavy] + step
 
 
 def _inverse_of_lower(matrix: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def self_information(p: Any, *, unit: str = "nats") -> Tensor:
         >>> float(self_information(0.25, unit="bits"))
         2.0
     """
-    p = torch.as_tensor(p, dtype=torch.float64)
+    p = numbers(p, "p")
     if not bool(((p >= 0) & (p <= 1)).all()):
         raise LikelyError("a probability lies between 0 and 1.")
     return _in(-p.log(), unit)
@@ -173,19 +173,29 @@ def table_of(p: Any) -> Tensor:
         if not p.has_enumerate_support or p.batch_shape or p.event_shape:
             raise LikelyError(f"{p} is no single distribution over finitely many values; use between(...).")
         return p.log_prob(p.enumerate_support()).double().exp()
-    try:
-        p = torch.as_tensor(p)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise LikelyError(f"a table cannot be read as an array of numbers: {error}.") from None
-    if p.is_complex():
-        raise LikelyError("a table of probabilities holds real numbers, not complex ones.")
+    p = p if isinstance(p, Tensor) else numbers(p, "a table")
     slack = 1e-4 if p.dtype in (torch.float32, torch.bfloat16, torch.float16) else 1e-6
-    p = p.double()
+    p = numbers(p, "a table")
     if not bool((p >= 0).all()):
         raise LikelyError("a table of probabilities holds numbers of 0 or more.")
     if not abs(float(p.sum()) - 1) <= slack:
         raise LikelyError(f"probabilities must sum to 1; these sum to {float(p.sum()):.6g}.")
     return p
+
+
+def numbers(x: Any, what: str) -> Tensor:
+    """Return x as float64.
+
+    Raises:
+        LikelyError: it is no array of real numbers.
+    """
+    try:
+        x = torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise LikelyError(f"{what} cannot be read as an array of numbers: {error}.") from None
+    if x.is_complex():
+        raise LikelyError(f"{what} must hold real numbers, not complex ones.")
+    return x.double()
 
 
 def _closed(p: Any, q: Any) -> bool:
@@ -202,8 +212,10 @@ def _pair(p: Any, q: Any) -> tuple[Tensor, Tensor]:
 
 
 def _axes(p: Tensor, axes: Axes) -> list[int]:
-    named = [axes] if isinstance(axes, int) else list(axes)
+    named = list(axes) if isinstance(axes, Sequence) and not isinstance(axes, str) else [axes]
     for axis in named:
+        if not isinstance(axis, int):
+            raise LikelyError(f"an axis is a whole number, not {axis!r}.")
         if not -p.dim() <= axis < p.dim():
             raise LikelyError(f"axis {axis} is not one of the table's {p.dim()}.")
     return [axis % p.dim() for axis in named]
@@ -243,7 +255,8 @@ def between(
 
     Arguments:
         measure: entropy (of p alone), cross_entropy, kl, jensen_shannon or total_variation.
-        p, q: models with an exact `log_prob` over one space, or `torch.distributions`.
+        p, q: models with an exact `log_prob` over one space, or `torch.distributions`; an energy model where its values
+            or its hidden units can be enumerated, as q where only the latter can.
         n: how many samples of each, 2 or more, where the values cannot be listed (up to 65,536 can).
         seed: the same seed gives the same estimate.
         unit: nats or bits; the total variation has none.
@@ -273,7 +286,7 @@ def between(
         raise LikelyError(f"the two are over different spaces, {first.where} and {last.where}.")
     exact = _closed_form(measure, p, q)
     if exact is None and first.points is not None and last.points is not None:
-        if not torch.equal(first.points, last.points):
+        if not _same(first.points, last.points):
             raise LikelyError(f"the two have different values: {first.where} and {last.where}.")
         tables = [_summing_to_one(one.log_prob(first.points).exp()) for one in every]
         exact = _EXACT[measure](tables[0], tables[-1])
@@ -287,6 +300,13 @@ def between(
     variance = torch.stack([one.var() / n for one in terms]).sum()
     error = variance.sqrt() if bool(value.isfinite()) else torch.zeros_like(value)  # one infinite term is certain
     return Amount(value / scale, error / scale)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two lists of values are equal; those of sequences are several tensors."""
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return all(map(_same, a, b))
+    return isinstance(a, Tensor) and isinstance(b, Tensor) and torch.equal(a, b)
 
 
 def _summing_to_one(p: Tensor) -> Tensor:
@@ -330,6 +350,7 @@ class _Source:
     def __init__(self, source: Any) -> None:
         self.source = source
         self.points: Any = None  #: every value, where they are few enough to be listed
+        self.log_z: Tensor | None = None  #: of an energy model
         if isinstance(source, Distribution):
             if source.batch_shape:
                 raise LikelyError(f"{source} is a batch of distributions; give one at a time.")
@@ -337,7 +358,9 @@ class _Source:
             self.where = f"values of shape {self.shape}"
             if source.has_enumerate_support:
                 self.points = source.enumerate_support()
-        elif isinstance(getattr(source, "space", None), Space) and hasattr(source, "log_prob"):
+        elif isinstance(getattr(source, "space", None), Space) and (
+            hasattr(source, "log_prob") or hasattr(source, "log_partition")
+        ):
             if source.cond_space is not None:
                 raise LikelyError(
                     f"{source.name or type(source).__name__} is conditional: compare models without cond."
@@ -346,13 +369,50 @@ class _Source:
             self.where = str(source.space)
             if source.space.points is not None and source.space.points <= ENUMERABLE:
                 self.points = source.space.enumerate()
+            if not hasattr(source, "log_prob"):
+                self.log_z = self._log_z()
         else:
             raise LikelyError(f"{type(source).__name__} has no exact log-probability (`log_prob`) to be compared by.")
 
+    def _log_z(self) -> Tensor:
+        """Return the exact log Z of an energy model, ().
+
+        Raises:
+            LikelyError: it can only be estimated.
+        """
+        if self.points is not None:
+            return (-self.source.energy(self.points).detach().double().cpu()).logsumexp(0)
+        found = self.source.log_partition()
+        if float(found.error) > 0:
+            raise LikelyError(
+                f"log Z of {type(self.source).__name__} over {self.where} can only be estimated, so it has no exact "
+                "log-probability to be compared by."
+            )
+        return found.value.detach().double().cpu()
+
     def log_prob(self, x: Any) -> Tensor:
-        return self.source.log_prob(x).detach().double().cpu()
+        if self.log_z is not None:
+            return -self.source.energy(x).detach().double().cpu() - self.log_z
+        if not isinstance(self.source, Distribution):
+            return self.source.log_prob(x).detach().double().cpu()
+        try:
+            support = self.source.support
+        except NotImplementedError:
+            support = None
+        if support is None:
+            return self.source.log_prob(x).detach().double().cpu()
+        inside = support.check(x)  # torch refuses to score what lies outside
+        found = torch.full(inside.shape, -torch.inf, dtype=torch.float64)
+        if bool(inside.any()):
+            found[inside] = self.source.log_prob(x[inside]).detach().double().cpu()
+        return found
 
     def draw(self, n: int, seed: int | None) -> Any:
+        if self.log_z is not None:
+            raise LikelyError(
+                f"draws of {type(self.source).__name__} follow its law only in the limit, so nothing can be estimated "
+                "from them; give it as q, beside a p that draws exactly."
+            )
         if not isinstance(self.source, Distribution):
             return self.source.sample(n, seed=seed)
         with torch.random.fork_rng(devices=[]):

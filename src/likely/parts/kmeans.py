@@ -23,12 +23,13 @@ def plus_plus(x: Tensor, k: int) -> Tensor:
     theory.stanford.edu/~sergei/papers/kMeansPP-soda.pdf.
     """
     candidates = 2 + k.bit_length()
+    lengths = x.square().sum(1, keepdim=True)
     centres = [x[torch.randint(len(x), (1,), device=x.device)]]
-    nearest = squared_distances(x, centres[0])[:, 0]
+    nearest = squared_distances(x, centres[0], lengths)[:, 0]
     for _ in range(k - 1):
         chance = nearest if float(nearest.sum()) > 0 else torch.ones_like(nearest)
         tried = x[torch.multinomial(chance, candidates, replacement=True)]
-        left = torch.minimum(nearest[:, None], squared_distances(x, tried))
+        left = torch.minimum(nearest[:, None], squared_distances(x, tried, lengths))
         best = int(left.sum(0).argmin())
         centres.append(tried[best : best + 1])
         nearest = left[:, best]
@@ -44,18 +45,25 @@ def lloyd(x: Tensor, centres: Tensor, rounds: int = 20) -> tuple[Tensor, Tensor]
         centres: (k, D).
         index: the nearest centre of each row, (B,).
     """
-    index = squared_distances(x, centres).argmin(1)
+    lengths = x.square().sum(1, keepdim=True)
+    index = squared_distances(x, centres, lengths).argmin(1)
     for _ in range(rounds):
         count = index.bincount(minlength=len(centres))[:, None]
         total = torch.zeros_like(centres).index_add_(0, index, x)
         centres = torch.where(count > 0, total / count.clamp(min=1), centres)
-        before, index = index, squared_distances(x, centres).argmin(1)
+        before, index = index, squared_distances(x, centres, lengths).argmin(1)
         if torch.equal(before, index):
             break
     return centres, index
 
 
-def squared_distances(x: Tensor, centres: Tensor) -> Tensor:
-    """Return |x_b - c_k|^2, (B, k), by one matrix product."""
-    square = x.square().sum(1, keepdim=True) - 2 * x @ centres.T + centres.square().sum(1)
-    return square.clamp(min=0)
+def squared_distances(x: Tensor, centres: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Return |x_b - c_k|^2, (B, k), by one matrix product.
+
+    Arguments:
+        x: (B, D).
+        centres: (k, D).
+        lengths: |x_b|^2, (B, 1), where it is known already.
+    """
+    lengths = x.square().sum(1, keepdim=True) if lengths is None else lengths
+    return torch.addmm(lengths + centres.square().sum(1), x, centres.T, alpha=-2).clamp_(min=0)

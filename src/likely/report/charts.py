@@ -88,6 +88,32 @@ def histograms(real: Sequence[float], drawn: Sequence[float], *, label: str, bin
     return _svg(parts, label)
 
 
+def bars(counts: Sequence[float], real: Sequence[float], names: Sequence[str], *, label: str) -> str:
+    """Return the shares of some classes as filled bars, with those of real data as lines across them.
+
+    Arguments:
+        counts: how many samples are of each class.
+        real: how many real data are.
+        names: what the classes are called; names that do not fit are cut.
+        label: what the chart shows, for those who do not see it.
+    """
+    shares = [[value / max(sum(each), 1) for value in each] for each in (counts, real)]
+    top = 1.08 * max(max(each) for each in shares) or 1.0
+    y_at = _scale((0.0, top), HEIGHT / 2 - BOTTOM, TOP)
+    step = (WIDTH - 2 * RIGHT) / len(counts)
+    parts = []
+    for i, (share, expected, name) in enumerate(zip(*shares, names, strict=True)):
+        left, middle = RIGHT + step * (i + 0.12), RIGHT + step * (i + 0.5)
+        height = y_at(0.0) - y_at(share)
+        parts.append(
+            f'<rect class="filled c0" x="{left:.1f}" y="{y_at(share):.1f}" width="{0.76 * step:.1f}" '
+            f'height="{height:.1f}"/><path class="outline" d="M{RIGHT + step * i + 1:.1f} {y_at(expected):.1f}h'
+            f'{step - 2:.1f}"/><text class="tick" x="{middle:.1f}" y="{HEIGHT / 2 - 7}" text-anchor="middle">'
+            f"{escape(name[: max(2, int(step / 6))])}</text>"
+        )
+    return _svg(parts, label, height=HEIGHT / 2)
+
+
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """Return round numbers from low to high, at most `most` of them.
 

@@ -6,33 +6,57 @@ import json
 import time
 from typing import Any
 
+from torch import Tensor
+
 from likely import run as runs
 from likely.evaluation import evaluate
+from likely.report.scores import FILE, keep_scores
 from likely.report.table import Row
 from likely.run import Run
 
-SCHEMA = 2  #: of the kept results; older ones are measured anew
+SCHEMA = 3  #: of the kept results; older ones are measured anew
 TIMED = 64  #: samples that are drawn to time the sampler
+ROUNDS = 3  #: how often they are drawn, the quickest counts
+ENOUGH = 0.5  #: seconds after which no further round is begun
 
 
-def measured(run: Run, *, k: int = 64, n: int = 1000, seed: int = 0) -> Row:
+def measured(run: Run, *, k: int = 64, n: int = 1000, seed: int = 0, features: str | None = None) -> Row:
     """Return a run's row of a table: from its `evaluation.json` if that holds this protocol, else measured and kept.
+
+    Beside it lies `scores.safetensors`: the log-likelihood of every test row, by which models are compared in pairs.
 
     Arguments:
         run: a run with trained weights.
         k: how many importance samples a `Weighted` model averages.
         n: how many samples to draw.
         seed: decides samples and estimates.
+        features: the extractor in whose features sets are compared too, or None.
 
     Raises:
+        UnknownName: there is no such extractor.
         LikelyError: the run's data or weights cannot be read, or a score is not a number.
     """
     record, path = run.record, run.folder / "evaluation.json"
-    protocol = {"k": k, "n": n, "seed": seed, "steps_done": record.get("steps_done"), "schema": SCHEMA}
+    protocol = {"k": k, "n": n, "seed": seed, "features": features, "steps_done": record.get("steps_done")}
+    protocol["schema"] = SCHEMA
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if kept.get("protocol") != protocol:
-        kept = {"protocol": protocol, "results": evaluate(run, k=k, n=n, seed=seed), "samples_per_second": _speed(run)}
+        scored: list[float] = []
+
+        def keep(nats: Tensor, seconds: float) -> None:
+            keep_scores(run, nats, k=k, seed=seed)
+            scored.append(len(nats) / max(seconds, 1e-9))
+
+        (run.folder / FILE).unlink(missing_ok=True)
+        results = evaluate(run, k=k, n=n, seed=seed, features=features, keep=keep)
+        kept = {
+            "protocol": protocol,
+            "results": results,
+            "samples_per_second": _speed(run),
+            "scores_per_second": scored[0] if scored else None,
+        }
         runs.write_json(path, kept)
+    seen = [row["rows"] for row in run.log() if "rows" in row]
     return Row(
         model=record["model"],
         data=record["data"]["name"],
@@ -43,6 +67,8 @@ def measured(run: Run, *, k: int = 64, n: int = 1000, seed: int = 0) -> Row:
         minutes=record.get("minutes"),
         parameters=record["parameters"],
         speed=kept["samples_per_second"],
+        scoring=kept["scores_per_second"],
+        seen=seen[-1] if seen else None,
         results=kept["results"],
         numbers=record["numbers"],
         given=given(record),
@@ -60,8 +86,12 @@ def _speed(run: Run) -> float:
     """Return how many samples the model draws in a second."""
     run.model.sample(1, seed=0)
     began = time.perf_counter()
-    run.model.sample(TIMED, seed=0)
-    return TIMED / (time.perf_counter() - began)
+    times: list[float] = []
+    while len(times) < ROUNDS and time.perf_counter() - began < ENOUGH:
+        start = time.perf_counter()
+        run.model.sample(TIMED, seed=0)
+        times.append(time.perf_counter() - start)
+    return TIMED / max(min(times), 1e-9)
 
 
 def versions(record: dict[str, Any]) -> dict[str, str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from likely import run as runs
 from likely.errors import LikelyError
 from likely.report.measuring import measured
+from likely.report.numbers import MINUS, bits, nats, share, thousandths
 from likely.report.published import PUBLISHED
-from likely.report.table import MINUS, Row, bits, nats, share, thousandths
+from likely.report.table import Row
 
 HEADINGS = (
     "model",
@@ -35,8 +36,17 @@ quoted elsewhere (secondary), or from memory.
 """
 
 
-def results_markdown(folders: Iterable[str | Path], *, k: int = 64, n: int = 1000, seed: int = 0) -> str:
+class Results(NamedTuple):
+    """The text of RESULTS.md, and what could not be measured: one line for each run, with the reason."""
+
+    text: str
+    missing: list[str]
+
+
+def results_markdown(folders: Iterable[str | Path], *, k: int = 64, n: int = 1000, seed: int = 0) -> Results:
     """Return the text of RESULTS.md for these run folders, measuring what was not measured before.
+
+    A run that cannot be measured (not finished, its data gone, its weights damaged) does not stop the others.
 
     Arguments:
         folders: run folders, or folders that hold them at any depth.
@@ -45,15 +55,20 @@ def results_markdown(folders: Iterable[str | Path], *, k: int = 64, n: int = 100
         seed: decides samples and estimates.
 
     Raises:
-        LikelyError: a folder holds no run, a run is not finished, or its data are not there.
+        LikelyError: a folder holds no run, or not one run could be measured.
     """
-    found = [runs.open(folder) for each in folders for folder in _run_folders(Path(each))]
-    for run in found:
-        if run.record["status"] != "finished":
-            raise LikelyError(
-                f"'{run.folder}' is {run.record['status']}; finish it first: `likely resume {run.folder}`."
-            )
-    made: list[tuple[Row, dict[str, Any]]] = [(measured(run, k=k, n=n, seed=seed), run.record) for run in found]
+    made: list[tuple[Row, dict[str, Any]]] = []
+    missing = []
+    for folder in [found for each in folders for found in _run_folders(Path(each))]:
+        try:
+            run = runs.open(folder)
+            if run.record["status"] != "finished":
+                raise LikelyError(f"it is {run.record['status']}; finish it first: `likely resume {folder}`.")
+            made.append((measured(run, k=k, n=n, seed=seed), run.record))
+        except LikelyError as error:
+            missing.append(f"{folder}: {error}")
+    if not made:
+        raise LikelyError("; ".join(missing))
     made.sort(key=lambda each: (each[0].data, each[0].view, each[0].title, each[0].seed))
     lines = [INTRODUCTION, "| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
     lines += ["| " + " | ".join(_cells(row)) + " |" for row, _ in made]
@@ -64,7 +79,9 @@ def results_markdown(folders: Iterable[str | Path], *, k: int = 64, n: int = 100
             f"- {row.title}, {row.data} ({row.view}), seed {row.seed}: `{row.command}`; {record['machine']}; likely "
             f"{version['likely']}, torch {version['torch']}; {record['created'][:10]}."
         )
-    return "\n".join(lines) + "\n"
+    if missing:
+        lines += ["", "## Not measured", "", *(f"- {' '.join(line.split())}" for line in missing)]
+    return Results("\n".join(lines) + "\n", missing)
 
 
 def _run_folders(folder: Path) -> list[Path]:

@@ -14,12 +14,15 @@ class Words(NamedTuple):
 
 
 def both(words: Words, **values: object) -> str:
-    """Return the text in both languages as HTML, with its {values} filled in and everything escaped."""
-    filled = {name: escape(str(value)) for name, value in values.items()}
-    return "".join(
-        f'<span class="{lang}" lang="{lang}">{escape(text).format(**filled)}</span>'
-        for lang, text in zip(("en", "ko"), words, strict=True)
-    )
+    """Return the text in both languages as HTML, with its {values} filled in and everything escaped.
+
+    A value that is `Words` itself is filled in in the same language.
+    """
+    parts = []
+    for i, (lang, text) in enumerate(zip(("en", "ko"), words, strict=True)):
+        filled = {n: escape(v[i] if isinstance(v, Words) else str(v)) for n, v in values.items()}
+        parts.append(f'<span class="{lang}" lang="{lang}">{escape(text).format(**filled)}</span>')
+    return "".join(parts)
 
 
 NUMBER = Words("{n} models, one data set", "모델 {n}개, 데이터 하나")
@@ -160,7 +163,13 @@ LEARNING = {
 }
 #: what the navigation says where the heading is too long
 SHORT = {
+    "best": Words("Best at what", "한눈에"),
+    "trade": Words("Cost", "비용"),
+    "memory": Words("Copied?", "베낌"),
+    "classes": Words("Classes", "범주"),
+    "strange": Words("Strangest", "낯선 것"),
     "map": Words("Latent space", "잠재 공간"),
+    "portraits": Words("Inside", "속 들여다보기"),
     "reconstructions": Words("Reconstruction", "복원"),
     "completions": Words("Completion", "채우기"),
     "abilities": Words("Abilities", "능력"),
@@ -168,6 +177,11 @@ SHORT = {
     "failed": Words("Failed", "실패"),
 }
 
+PORTRAITS = Words("What the model looks like inside", "모델 속은 어떻게 생겼나")
+PORTRAITS_LEAD = Words(
+    "Parameters that can be looked at: components, states, filters, trees, tables.",
+    "눈으로 볼 수 있는 매개변수입니다: 성분, 상태, 필터, 나무, 표.",
+)
 AGAIN = Words("Do it again", "다시 해 보기")
 AGAIN_LEAD = Words(
     "The command behind each row, the paper behind each model.", "각 줄을 만든 명령과, 각 모델의 논문입니다."

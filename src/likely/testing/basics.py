@@ -246,7 +246,8 @@ def thousand_dimensions(s: Subject) -> None:
     if isinstance(s.x, tuple) or isinstance(s.cond, tuple):
         return
     shape = (*model.space.shape[:-2], 32, 32) if len(model.space.shape) > 2 else (1000,)
-    large = dataclasses.replace(model.space, shape=shape, names=None)
+    even = {"values": None} if hasattr(model.space, "values") else {}
+    large = dataclasses.replace(model.space, shape=shape, names=None, **even)
     try:
         built = registry.build(model.name, large, model.cond_space, **model.numbers)
     except LikelyError:

@@ -10,6 +10,8 @@ from likely.spaces import holds_reals
 from likely.testing.basics import apart, close
 from likely.testing.subject import DATA, Subject, expect, masked, promise, seeded_e_step
 
+STREAMED = 1e-6  #: how far parameters from a stream may be from those in memory, relative to their size above 1
+STREAMED_SINGLE = 1e-5  #: the same for parameters held in float32, which two passes of EM blow up to this
 FALL = 1e-6  #: how far the likelihood may fall by rounding, relative to its size
 _FIRST, _SECOND = slice(60), slice(60, DATA)
 
@@ -99,6 +101,33 @@ def additive(s: Subject) -> None:
     for key, value in whole.items():
         parts = first[key] + second[key]
         expect(close(value, parts, 1e-4), f"'{key}' of all data and the sum over two batches: {apart(value, parts)}.")
+
+
+@promise(Statistics)
+def streams(s: Subject) -> None:
+    """Passes over an iterator of unequal batches give the parameters that the same passes in memory give."""
+    memory, stream = (_statistics(s, s.copy()) for _ in range(2))
+    x, cond = s.data(DATA)
+    cuts = (slice(0, 1), slice(1, 90), slice(90, 97), slice(97, DATA))
+    for _ in range(2):
+        memory.m_step(seeded_e_step(memory, x, cond))
+        total: dict[str, Tensor] = {}
+        with seeded(0):
+            for part, given in ((_rows(x, cut), _rows(cond, cut)) for cut in cuts):
+                stats = stream.e_step(part, given)
+                total = {key: total[key] + value for key, value in stats.items()} if total else stats
+        stream.m_step(total)
+    streamed = stream.state_dict()
+    for name, value in memory.state_dict().items():
+        other = streamed[name]
+        allowed = STREAMED if value.dtype is torch.float64 else STREAMED_SINGLE
+        if value.shape != other.shape or not close(*_without_equal(value, other), allowed):
+            raise AssertionError(f"'{name}' in memory and from a stream: {apart(value, other)}.")
+
+
+def _without_equal(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the entries in which two tensors of one shape differ: the logarithm of 0 is equal to itself, not close."""
+    return a[a != b], b[a != b]
 
 
 @promise(Statistics)

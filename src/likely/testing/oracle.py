@@ -158,7 +158,7 @@ def _sequences(space: Sequence, x: Ragged | None, known: Tensor | None) -> Latti
 
 
 def _places(space: _Discrete) -> Tensor:
-    return space.levels ** torch.arange(space.size).flip(0)
+    return torch.tensor([math.prod(space.sizes[d + 1 :]) for d in range(space.size)], dtype=torch.int64)
 
 
 class Agreement(NamedTuple):

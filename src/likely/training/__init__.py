@@ -44,6 +44,7 @@ NAMED = {
 AT_LEAST = {"batch": 1, "steps": 0, "passes": 0, "learning_rate": 0, "warmup": 0, "clip": 0, "weight_decay": 0}
 WHOLE = ("batch", "steps", "passes", "warmup")
 BELOW_ONE = ("momentum", "average")
+LOOP = ("seed", "resume", "fabric")  #: arguments of a loop that are no options of a fit
 
 
 def loop_of(model: Model) -> Callable[..., Iterator[Step]]:
@@ -65,9 +66,7 @@ def options_of(model: Model) -> dict[str, Any]:
     """Return the options of the model's loop with their defaults."""
     signature = inspect.signature(loop_of(model))
     return {
-        name: p.default
-        for name, p in signature.parameters.items()
-        if p.kind is p.KEYWORD_ONLY and name not in ("seed", "resume")
+        name: p.default for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY and name not in LOOP
     }
 
 
@@ -112,7 +111,7 @@ def check(model: Model, part: Part, options: dict[str, Any]) -> None:
     """Raise one clear line for an option that the model's loop does not take, or a value it cannot use."""
     loop, allowed = loop_of(model), options_of(model)
     for name, value in options.items():
-        if name in ("seed", "resume"):
+        if name in LOOP:
             continue
         if name not in allowed:
             raise LikelyError(

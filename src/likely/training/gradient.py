@@ -10,6 +10,7 @@ import torch
 from likely.core import Gradient
 from likely.data.parts import Part
 from likely.training.optimize import UPDATE, Order, autocast, draw, finite, make_optimizer, on_stream, rate, start
+from likely.training.processes import Group
 from likely.training.state import Average, State, Step
 
 
@@ -31,6 +32,7 @@ def by_gradient(
     compile: bool = False,
     seed: int = 0,
     resume: tuple[dict[str, Any], dict[str, torch.Tensor]] | None = None,
+    fabric: Any = None,
 ) -> Iterator[Step]:
     """Yield a `Step` after each update of the model by the gradient of its loss; the caller logs, saves and stops.
 
@@ -51,6 +53,7 @@ def by_gradient(
         compile: compile the loss with torch.compile; pays on long runs.
         seed: decides data order and noise; step i draws from the stream (seed, i).
         resume: what `State.plain` and `State.tensors` returned; the model holds the weights of that step.
+        fabric: a launched `lightning_fabric.Fabric`: its processes share each batch and average their gradients.
 
     Raises:
         NonFiniteLoss: the loss became infinite or NaN; its update was not made.
@@ -74,6 +77,8 @@ def by_gradient(
     state = State(0, {"model": descent}, Average(model, average) if average else None)
     if resume is not None:
         state.restore(*resume)
+    processes = Group(fabric, batch=min(batch, len(part)))
+    processes.same_start(model)
     loss = torch.compile(model.loss, dynamic=False) if compile else model.loss
     order, context = Order(part, batch, seed), autocast(model, precision)
     for index in range(state.step, steps):
@@ -81,13 +86,15 @@ def by_gradient(
             model.train()
         for group in descent.param_groups:
             group["lr"] = learning_rate * rate(schedule, index, steps, warmup)
-        with on_stream(seed, UPDATE, index):
-            x, cond = draw(model, part, order(index))
+        with on_stream(seed, UPDATE, index, *processes.own):
+            rows = processes.share(order(index))
+            x, cond = draw(model, part, rows)
             with context:
                 losses = loss(x, cond)
-            metrics = finite(losses, index + 1)
+            metrics = finite(processes.mean(losses, len(rows), order.batch), index + 1)
             descent.zero_grad(set_to_none=True)
             losses["loss"].backward()
+            processes.average_gradients(parameters, len(rows), order.batch)
             if clip:
                 metrics["gradient"] = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
             descent.step()

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from likely.core import Model
-from likely.data.parts import Part
+from likely.data.blocks import Blocks
+from likely.data.parts import Mapped, Part
 from likely.errors import LikelyError, unknown
-from likely.spaces import batches
 from likely.training.state import stream
 
 ORDER, UPDATE, START = range(3)  #: what a random stream is for
@@ -21,6 +22,9 @@ ORDER, UPDATE, START = range(3)  #: what a random stream is for
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "linear")
 PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+SHUFFLED = 2**24  #: of up to so many rows a permutation is stored
 
 
 class NonFiniteLoss(LikelyError):
@@ -51,7 +55,8 @@ class Order:
     """The rows of each batch: a fresh permutation each epoch, a function of (seed, epoch) alone.
 
     All batches have the same size: the rest of an epoch is dropped, since every epoch is shuffled anew. Rows with
-    weights are drawn with replacement in proportion to them.
+    weights are drawn with replacement in proportion to them. Above `SHUFFLED` rows the permutation is computed and not
+    stored (`likely.data.blocks`), from another place each epoch.
     """
 
     def __init__(self, part: Part, batch: int, seed: int) -> None:
@@ -62,6 +67,11 @@ class Order:
     def __call__(self, index: int) -> Tensor:
         """Return the rows of the batch with this number, counted from 0 over all epochs."""
         epoch, position = divmod(index, self.per_epoch)
+        first = position * self.batch
+        if self.weight is None and self.rows > SHUFFLED:
+            drawn = stream(self.seed, ORDER, epoch)
+            places = (np.arange(first, first + self.batch) + drawn % self.rows) % self.rows
+            return torch.from_numpy(Blocks(self.rows, 0.0, 1.0, drawn)[places])
         if epoch != self.epoch:
             generator = torch.Generator().manual_seed(stream(self.seed, ORDER, epoch))
             if self.weight is None:
@@ -69,13 +79,18 @@ class Order:
             else:
                 self.permutation = torch.multinomial(self.weight.double(), self.rows, True, generator=generator)
             self.epoch = epoch
-        return self.permutation[position * self.batch : (position + 1) * self.batch]
+        return self.permutation[first : first + self.batch]
 
 
 def start(model: Model, part: Part, seed: int, rows: int = 20_000) -> None:
     """Let the model set what comes from the data, on at most `rows` random training rows."""
     with on_stream(seed, START), torch.no_grad():
-        chosen = torch.randperm(len(part))[:rows].sort().values if len(part) > rows else slice(0, len(part))
+        chosen: Tensor | slice = slice(0, len(part))
+        if len(part) > SHUFFLED:  # twice as many numbers as are wanted, of which few are equal
+            drawn = torch.randint(len(part), (2 * rows,)).unique()
+            chosen = drawn[torch.randperm(len(drawn))[:rows]].sort().values
+        elif len(part) > rows:
+            chosen = torch.randperm(len(part))[:rows].sort().values
         model.start(*draw(model, part, chosen))
 
 
@@ -93,9 +108,16 @@ def to(x: Any, device: torch.device) -> Any:
 
 
 def has_missing(part: Part) -> bool:
-    """Whether any value of the part is NaN."""
-    found = (part.batch(rows)[0] for rows in batches(len(part), 10_000))
-    return any(isinstance(x, Tensor) and x.is_floating_point() and bool(x.isnan().any()) for x in found)
+    """Whether any value of the part is NaN; what cannot be NaN, or was seen to be none, is not read."""
+    if isinstance(part.x, Mapped) and part.x.complete:
+        return False
+    for rows in part.sweep(10_000):
+        x = part.batch(rows)[0]
+        if not (isinstance(x, Tensor) and x.is_floating_point()):
+            return False
+        if bool(x.isnan().any()):
+            return True
+    return False
 
 
 def make_optimizer(

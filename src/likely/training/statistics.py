@@ -11,8 +11,8 @@ from torch import Tensor
 
 from likely.core import Statistics
 from likely.data.parts import Part
-from likely.spaces import batches
-from likely.training.optimize import UPDATE, NonFiniteLoss, draw, has_missing, on_stream, start
+from likely.training.optimize import UPDATE, NonFiniteLoss, has_missing, on_stream, start
+from likely.training.processes import Group
 from likely.training.state import State, Step
 
 
@@ -25,6 +25,7 @@ def by_statistics(
     batch: int = 10_000,
     seed: int = 0,
     resume: tuple[dict[str, Any], dict[str, Tensor]] | None = None,
+    fabric: Any = None,
 ) -> Iterator[Step]:
     """Yield a `Step` after each pass over the data: statistics of all batches added up, then the best parameters.
 
@@ -39,28 +40,29 @@ def by_statistics(
         batch: rows per call of `e_step`: bounds memory, does not change the result.
         seed: decides where the model starts.
         resume: what `State.plain` and `State.tensors` returned; the model holds the parameters of that pass.
+        fabric: a launched `lightning_fabric.Fabric`: its processes share the rows and add their statistics up.
 
     Raises:
         NonFiniteLoss: the likelihood became infinite or NaN.
     """
-    state = State()
+    state, processes = State(), Group(fabric)
     if resume is None:
         start(model, part, seed)
     else:
         state.restore(*resume)
+    processes.same_start(model)
     once = model.closed_form and not has_missing(part)
     passes = passes or (1 if once else 100)
     before, gain = state.extra.get("log_likelihood", -math.inf), state.extra.get("gain", math.inf)
     for index in range(state.step, passes):
         if gain < tolerance:
             return
-        total: dict[str, Tensor] = {}
+        total: dict[str, Any] = {}
         with on_stream(seed, UPDATE, index), torch.no_grad():
-            for rows in batches(len(part), batch):
-                x, cond = draw(model, part, rows)
-                weight = None if part.weight is None else part.weight[rows]
-                stats = model.e_step(x, cond, weight=weight)
+            for rows in part.sweep(batch):
+                stats = processes.e_step(model, part, rows)
                 total = {name: total[name] + value for name, value in stats.items()} if total else stats
+            total = processes.sum(total)
             now = float(total["log_likelihood"] / total["count"])
             if math.isnan(now) or now == math.inf:
                 raise NonFiniteLoss(f"the log-likelihood became {now} at pass {index + 1}; are two columns identical?")

@@ -10,6 +10,7 @@ import torch
 from likely.core import Turns
 from likely.data.parts import Part
 from likely.training.optimize import UPDATE, Order, autocast, draw, finite, make_optimizer, on_stream, rate, start
+from likely.training.processes import Group
 from likely.training.state import Average, State, Step
 
 
@@ -31,6 +32,7 @@ def by_turns(
     compile: bool = False,
     seed: int = 0,
     resume: tuple[dict[str, Any], dict[str, torch.Tensor]] | None = None,
+    fabric: Any = None,
 ) -> Iterator[Step]:
     """Yield a `Step` after each round in which every player of `model.turns` moved once, each on rows of its own.
 
@@ -52,22 +54,26 @@ def by_turns(
     state = State(0, dict(descents), Average(model, average) if average else None)
     if resume is not None:
         state.restore(*resume)
+    processes = Group(fabric, batch=min(batch, len(part)))
+    processes.same_start(model)
     loss = torch.compile(model.loss, dynamic=False) if compile else model.loss
     order, context, turns = Order(part, batch, seed), autocast(model, precision), model.turns
     for index in range(state.step, steps):
         if not model.training:
             model.train()
         metrics: dict[str, float] = {}
-        with on_stream(seed, UPDATE, index):
+        with on_stream(seed, UPDATE, index, *processes.own):
             for turn, player in enumerate(turns):
                 for group in descents[player].param_groups:
                     group["lr"] = learning_rate * rate(schedule, index, steps, warmup)
-                x, cond = draw(model, part, order(index * len(turns) + turn))
+                rows = processes.share(order(index * len(turns) + turn))
+                x, cond = draw(model, part, rows)
                 with context:
                     losses = loss(x, cond, player)
-                metrics |= finite(losses, index + 1, player)
+                metrics |= finite(processes.mean(losses, len(rows), order.batch), index + 1, player)
                 descents[player].zero_grad(set_to_none=True)
                 losses["loss"].backward(inputs=players[player])
+                processes.average_gradients(players[player], len(rows), order.batch)
                 if clip:
                     norm = torch.nn.utils.clip_grad_norm_(players[player], clip)
                     metrics[f"{player}/gradient"] = float(norm)

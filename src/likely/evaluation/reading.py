@@ -1,0 +1,86 @@
+"""A set of data read through an extractor in one pass: features that are held, and moments where not all are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from likely.evaluation.frechet import ROWS as TOGETHER
+from likely.evaluation.frechet import Moments
+from likely.evaluation.matrices import choose
+from likely.extractors import Extractor
+from likely.spaces import Space
+
+HELD = 2**29  #: bytes of the features of one set that are held
+WIDE = 4096  #: dimensions up to which covariances are taken
+
+
+class Set(NamedTuple):
+    """What is known of a set.
+
+    Arguments:
+        rows: features that are held, (n, D): all of them, or random ones.
+        total: how many rows the set has.
+        moments: of all rows, where not all are held.
+        logits: of all rows, (N, K), where the extractor classifies.
+    """
+
+    rows: Tensor
+    total: int
+    moments: Moments | None = None
+    logits: Tensor | None = None
+
+
+def read(
+    extractor: Extractor, x: Any, space: Space, *, seed: int = 0, tell: Callable[[float], None] = lambda done: None
+) -> Set:
+    """Return what an extractor says of a set, read a few rows at a time.
+
+    Arguments:
+        extractor: maps data to features.
+        x: values of the space, (N, *shape): a tensor, or an array on disk.
+        space: what one x is.
+        seed: decides which rows are held where their features take more than `HELD` bytes.
+        tell: is told the share of the rows that is read.
+
+    Raises:
+        SpaceError: the extractor does not read the space, or a value is not of it.
+        LikelyError: there are no rows, or a feature is not a finite number.
+    """
+    rows: Tensor | None = None
+    logits: Tensor | None = None
+    moments: Moments | None = None
+    held = torch.arange(len(x))
+    waiting: list[Tensor] = []
+    start = 0
+    for features, named in extractor.stream(x, space):
+        if rows is None:
+            size = features[:1].nbytes
+            if len(x) * size > HELD:
+                held = choose(len(x), max(2, HELD // size), torch.Generator().manual_seed(seed)).sort().values
+            rows = features.new_empty(len(held), features.shape[1])
+            logits = None if named is None else named.new_empty(len(x), named.shape[1])
+        stop = start + len(features)
+        first, last = (int(torch.searchsorted(held, place)) for place in (start, stop))
+        rows[first:last] = features[held[first:last] - start]
+        if logits is not None and named is not None:
+            logits[start:stop] = named
+        if len(held) < len(x) and features.shape[1] <= WIDE:
+            waiting.append(features)
+            if sum(map(len, waiting)) >= TOGETHER or stop == len(x):
+                more = Moments.of(torch.cat(waiting))
+                moments, waiting = more if moments is None else moments + more, []
+        start = stop
+        tell(stop / len(x))
+    assert rows is not None  # there is at least one row
+    return Set(rows, len(x), moments, logits)
+
+
+def some(rows: Tensor, most: int, seed: int) -> Tensor:
+    """Return at most so many rows, chosen at random, in their order."""
+    if len(rows) <= most:
+        return rows
+    return rows[choose(len(rows), most, torch.Generator().manual_seed(seed)).sort().values]
