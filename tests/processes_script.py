@@ -21,6 +21,7 @@ import likely
 from likely import extractors, registry
 from likely.core import Marginal, Model, Statistics
 from likely.data.parts import Part
+from likely.evaluation import evaluate_samples
 from likely.evaluation.frechet import Moments, frechet_distance
 from likely.evaluation.kid import kernel_inception_distance
 from likely.evaluation.manifold import manifold
@@ -133,6 +134,7 @@ def metrics(fabric: Any) -> dict[str, Any]:
         "rows": {"equal": there[0].equal(real) and there[1].equal(fake)},
         "frechet": {"apart": abs(frechet_distance(*moments).value - exact) / exact},
         "an extractor": {"apart": extracted(fabric)},
+        "evaluate_samples": {"apart": evaluated(fabric)},
         "part of the rows held": {"equal": held_in_part(fabric)},
         "kid": {"equal": kernel_inception_distance(*there) == kernel_inception_distance(real, fake)},
     }
@@ -168,6 +170,16 @@ def extracted(fabric: Any) -> float:
         found[1] += [float(one.rows.sum()), float(one.logits.sum())]
         found[0] += [float(whole.rows.sum()), float(whole.logits.sum())]
     return max(abs(one - other) / max(1, abs(one)) for one, other in zip(*found, strict=True))
+
+
+def evaluated(fabric: Any) -> float:
+    """How far what `evaluate_samples` says to several processes is from what it says to one."""
+    data = likely.data.load("digits")
+    wanted = ["frechet", "kid", "precision", "recall", "density", "coverage", "vendi", "inception_score"]
+    call = {"features": "digits-cnn", "metrics": wanted, "space": data.space}
+    alone, several = (evaluate_samples(data.test.x, data.valid.x, **call, fabric=each) for each in (None, fabric))
+    assert [one["metric"] for one in alone] == [one["metric"] for one in several]
+    return max(abs(a["value"] - b["value"]) / max(1, abs(a["value"])) for a, b in zip(alone, several, strict=True))
 
 
 if __name__ == "__main__":

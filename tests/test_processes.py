@@ -73,6 +73,7 @@ def test_metrics_of_two_processes_are_those_of_one(found: dict[str, Any]) -> Non
     assert found["metrics"]["frechet"]["apart"] < 1e-12
     assert all(found["metrics"][name]["equal"] for name in ("rows", "features", "kid", "part of the rows held"))
     assert found["metrics"]["an extractor"]["apart"] < 1e-6
+    assert found["metrics"]["evaluate_samples"]["apart"] < 1e-6
 
 
 def test_one_process_needs_no_fabric() -> None:

@@ -141,6 +141,7 @@ def feature_distances(
     seed: int = 0,
     split: str = "test",
     tell: Tell | None = None,
+    fabric: Any = None,
 ) -> list[Result]:
     """Return frechet, kid, precision, recall, density, coverage, sliced_wasserstein, vendi, classifier_test and, where
     the extractor classifies, inception_score, each with its standard error where there is one and beside its floor.
@@ -159,6 +160,8 @@ def feature_distances(
         seed: decides directions, folds, splits and halves.
         split: what `real` is called, for the protocol.
         tell: is told how much is done and how many seconds are left.
+        fabric: launched `lightning_fabric.Fabric` of the processes that read a share of each set, or None. Every
+            process makes the same call and gets the same numbers: those of one process.
 
     Raises:
         LikelyError: a set is too small for a metric, or the extractor does not take this space.
@@ -173,7 +176,7 @@ def feature_distances(
     pace = Pace(tell)
     pace.plan([Stage(READING.format("real"), "read", len(real) * READ)])
     pace.begin(READING.format("real"))
-    x = read(extractor, real, space, seed=seed, tell=pace.at)
+    x = read(extractor, real, space, seed=seed, tell=pace.at, fabric=fabric)
     has_floor, floors, d = halves or training is not None, dict[Metric, dict[str, Seen]](), x.rows.shape[1]
     measures = [measure for measure in METRICS.values() if measure is not _frechet or d <= WIDE]
     if training is not None:
@@ -186,7 +189,7 @@ def feature_distances(
     base: Set | None = None
     if training is not None:
         pace.begin(READING.format("training"))
-        base = read(extractor, training, space, seed=seed, tell=pace.at)
+        base = read(extractor, training, space, seed=seed, tell=pace.at, fabric=fabric)
     floor_n = None if not has_floor else half if base is None else base.total
     if has_floor:
         one, other = _halves(x, seed) if base is None else (x, base)
@@ -197,7 +200,7 @@ def feature_distances(
     base = None
     own_score = _score(x, seed)
     pace.begin(READING.format("generated"))
-    y = read(extractor, fake, space, seed=seed, tell=pace.at)
+    y = read(extractor, fake, space, seed=seed, tell=pace.at, fabric=fabric)
 
     protocol: dict[str, Any] = {
         "n_real": len(x.rows),

@@ -100,6 +100,7 @@ def evaluate_samples(
     metrics: str | Iterable[str] | None = None,
     resize: str | None = None,
     tell: Tell | None = None,
+    fabric: Any = None,
 ) -> list[Result]:
     """Compare two sets of data: kernel two-sample distances of `fake` from `real`, columns of tables, and by features.
 
@@ -115,6 +116,7 @@ def evaluate_samples(
         metrics: names of metrics or groups of which only these are wanted, or None.
         resize: how the named extractor brings pictures to its size, "legacy" or "clean"; None takes its default.
         tell: is told how much is done, what is done, and how many seconds are left.
+        fabric: as in `feature_distances`.
 
     Raises:
         LikelyError: the sets differ in shape or have fewer than two rows.
@@ -160,7 +162,7 @@ def evaluate_samples(
     if features is not None and (wanted is None or wanted & set(GROUPS["features"].metrics)):
         extractor = _extractor(features, real if training is None else training, space, resize)
         results += feature_distances(
-            extractor, space, real, fake, training=training, halves=halves, seed=seed, tell=tell
+            extractor, space, real, fake, training=training, halves=halves, seed=seed, tell=tell, fabric=fabric
         )
     return completed(results if wanted is None else _only(results, wanted, features is not None), **common)
 

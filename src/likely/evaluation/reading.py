@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from likely.data.parts import Mapped
 from likely.evaluation.frechet import ROWS as TOGETHER
 from likely.evaluation.frechet import Moments
 from likely.evaluation.matrices import choose
+from likely.evaluation.sharded import merged
 from likely.extractors import Extractor
+from likely.parts.collective import share
 from likely.spaces import Space
 
 HELD = 2**29  #: bytes of the features of one set that are held
@@ -35,7 +39,13 @@ class Set(NamedTuple):
 
 
 def read(
-    extractor: Extractor, x: Any, space: Space, *, seed: int = 0, tell: Callable[[float], None] = lambda done: None
+    extractor: Extractor,
+    x: Any,
+    space: Space,
+    *,
+    seed: int = 0,
+    tell: Callable[[float], None] = lambda done: None,
+    fabric: Any = None,
 ) -> Set:
     """Return what an extractor says of a set, read a few rows at a time.
 
@@ -45,11 +55,15 @@ def read(
         space: what one x is.
         seed: decides which rows are held where their features take more than `HELD` bytes.
         tell: is told the share of the rows that is read.
+        fabric: processes that read a share each (`sharded`), or None.
 
     Raises:
         SpaceError: the extractor does not read the space, or a value is not of it.
         LikelyError: there are no rows, or a feature is not a finite number.
     """
+    if fabric is not None:
+        mine = share(len(x), fabric)
+        x = x.take(np.arange(len(x))[mine]) if isinstance(x, Mapped) else x[mine]
     rows: Tensor | None = None
     logits: Tensor | None = None
     moments: Moments | None = None
@@ -76,7 +90,7 @@ def read(
         start = stop
         tell(stop / len(x))
     assert rows is not None  # there is at least one row
-    return Set(rows, len(x), moments, logits)
+    return merged(Set(rows, len(x), moments, logits), fabric)
 
 
 def some(rows: Tensor, most: int, seed: int) -> Tensor:
