@@ -690,7 +690,7 @@ def test_a_missing_runtime_says_what_to_install(monkeypatch, tmp_path):
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(importlib, "import_module", absent)
-    with pytest.raises(LikelyError, match="pip install onnxruntime"):
+    with pytest.raises(LikelyError, match=r"pip install 'likely\[onnx\]'"):
         extractors.onnx(tmp_path / "net.onnx")
 
 

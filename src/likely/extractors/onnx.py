@@ -1,4 +1,4 @@
-"""Any network that was exported to ONNX, run by onnxruntime (which is installed on its own: `pip install onnxruntime`).
+"""Any network that was exported to ONNX, run by onnxruntime (the extra `likely[onnx]`).
 
 Reference: Open Neural Network Exchange, onnx.ai.
 """
@@ -38,7 +38,7 @@ def onnx(path: str | os.PathLike[str], *, rows: int = 100) -> Extractor:
         runtime = importlib.import_module("onnxruntime")
     except ImportError:
         raise LikelyError(
-            "an ONNX file is run by onnxruntime, which is not installed: pip install onnxruntime."
+            "an ONNX file is run by onnxruntime, which is not installed: pip install 'likely[onnx]'."
         ) from None
     path = Path(path).expanduser()
     if not path.is_file():
