@@ -16,10 +16,11 @@ from PIL import Image
 
 import likely
 from likely import driver, report
+from likely import run as runs
 from likely.data.parts import Data, Part
 from likely.errors import LikelyError
 from likely.evaluation import results
-from likely.report import charts, figures, pictures, words, words_compare
+from likely.report import charts, figures, measuring, pictures, words, words_compare
 from likely.report import numbers as told
 from likely.report import table as tables
 from likely.report.measures import MEASURES
@@ -390,3 +391,23 @@ def test_results_need_finished_runs(run, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(record))
     with pytest.raises(LikelyError, match="likely resume"):
         report.results_markdown([tmp_path])
+
+
+def test_results_hold_the_comparisons_of_their_folders(run, tmp_path):
+    shutil.copytree(run.folder, tmp_path / "runs" / "one")
+    table = report.Table("likely compare --data digits", "a machine", {}, "today", [report.measured(run, n=50)])
+    (tmp_path / "table.json").write_text(json.dumps(table.to_json()))
+    text = report.results_markdown([tmp_path], n=50).text
+    comparison = text.split("## Comparison\n")[1]
+    assert "`likely compare --data digits` on a machine, today." in comparison
+    assert "| bernoulli |" in comparison.split("### digits, bytes")[1]
+
+
+def test_what_was_measured_in_features_answers_without_them(run, tmp_path, monkeypatch):
+    shutil.copytree(run.folder, tmp_path / "one")
+    again = runs.open(tmp_path / "one")
+    first = report.measured(again, n=60, features="pca")
+    monkeypatch.setattr(measuring, "evaluate", None)  # nothing is measured again
+    assert report.measured(again, n=60).results == first.results
+    with pytest.raises(TypeError):
+        report.measured(again, n=60, features="pixels")

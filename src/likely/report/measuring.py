@@ -40,7 +40,10 @@ def measured(run: Run, *, k: int = 64, n: int = 1000, seed: int = 0, features: s
     protocol = {"k": k, "n": n, "seed": seed, "features": features, "steps_done": record.get("steps_done")}
     protocol["schema"] = SCHEMA
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if kept.get("protocol") != protocol:
+    known = kept.get("protocol", {})
+    if features is None and "features" in known:  # what was measured in features too answers without them
+        known = {**known, "features": None}
+    if known != protocol:
         scored: list[float] = []
 
         def keep(nats: Tensor, seconds: float) -> None:

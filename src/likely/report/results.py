@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,8 @@ from likely.errors import LikelyError
 from likely.report.measuring import measured
 from likely.report.numbers import MINUS, bits, nats, share, thousandths
 from likely.report.published import PUBLISHED
-from likely.report.table import Row
+from likely.report.table import Row, from_json
+from likely.report.text import markdown
 
 HEADINGS = (
     "model",
@@ -48,6 +50,8 @@ def results_markdown(folders: Iterable[str | Path], *, k: int = 64, n: int = 100
 
     A run that cannot be measured (not finished, its data gone, its weights damaged) does not stop the others.
 
+    Comparisons (`likely compare`, `likely tour`) that lie in the folders follow as they were tabled.
+
     Arguments:
         folders: run folders, or folders that hold them at any depth.
         k: how many importance samples a `Weighted` model averages.
@@ -59,7 +63,8 @@ def results_markdown(folders: Iterable[str | Path], *, k: int = 64, n: int = 100
     """
     made: list[tuple[Row, dict[str, Any]]] = []
     missing = []
-    for folder in [found for each in folders for found in _run_folders(Path(each))]:
+    places = [Path(each) for each in folders]
+    for folder in [found for each in places for found in _run_folders(each)]:
         try:
             run = runs.open(folder)
             if run.record["status"] != "finished":
@@ -79,6 +84,9 @@ def results_markdown(folders: Iterable[str | Path], *, k: int = 64, n: int = 100
             f"- {row.title}, {row.data} ({row.view}), seed {row.seed}: `{row.command}`; {record['machine']}; likely "
             f"{version['likely']}, torch {version['torch']}; {record['created'][:10]}."
         )
+    for path in sorted(path for each in places for path in each.rglob("table.json")):
+        text = markdown(from_json(json.loads(path.read_text(encoding="utf-8"))))
+        lines += ["", *(f"#{line}" if line.startswith("#") else line for line in text.rstrip().split("\n"))]
     if missing:
         lines += ["", "## Not measured", "", *(f"- {' '.join(line.split())}" for line in missing)]
     return Results("\n".join(lines) + "\n", missing)
