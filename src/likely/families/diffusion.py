@@ -48,7 +48,7 @@ class Diffusion(Bounded, Gradient, Completer):
     completion: ClassVar[str] = "approximate"
     #: at most so many of the bound's T - 1 middle terms are computed per row, drawn without bias; set it to
     #: `timesteps` on a model for the full sum
-    terms: int = 25
+    terms: int = 100
 
     def __init__(
         self, space: Space, schedule: Schedule, timesteps: int, *, cond: Space | None = None, drop: float = 0.1
