@@ -74,6 +74,32 @@ def test_a_sample_of_the_terms_is_unbiased():
     assert bool(((full.mean(0) - few.mean(0)).abs() < 4.5 * ((full.var(0) + few.var(0)) / 4000).sqrt()).all())
 
 
+def test_larger_terms_are_drawn_more_often_and_halve_the_error(monkeypatch):
+    model = Exact(Real((1,)), cosine, 200)
+    model.terms = 10
+    x = torch.zeros(4000, 1)
+    by_size = model.elbo(x, seed=0)
+    monkeypatch.setattr(model, "_shares", lambda: torch.full((199,), 1 / 199, dtype=torch.float64))
+    evenly = model.elbo(x, seed=0)
+    assert float(by_size.std()) < 0.5 * float(evenly.std())
+    assert abs(float(by_size.mean() - evenly.mean())) < 4.5 * float(evenly.std()) / 60
+
+
+def test_learning_remembers_the_error_of_each_step():
+    model = Exact(Real((1,)), linear, 5)
+    model.errors.zero_()
+    with seeded(0):
+        for _ in range(200):
+            x = torch.randn(1000, 1)
+            model.loss(x)
+    expected = linear(torch.arange(1, 6, dtype=torch.float64) / 5)[1] ** 2  # the variance of x_0 given x_t
+    assert torch.allclose(model.errors.double(), expected, rtol=0.05)
+    model.eval()
+    before = model.errors.clone()
+    model.loss(x + 100)
+    assert torch.equal(model.errors, before)
+
+
 @pytest.mark.parametrize("schedule", [linear, cosine])
 def test_bound_on_gaussian_data_is_its_closed_form(schedule):
     steps = 20

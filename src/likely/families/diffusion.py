@@ -24,6 +24,8 @@ from likely.parts.schedules import Schedule
 from likely.parts.solvers import SOLVERS, repaint, transition
 from likely.spaces import Binary, Finite, Real, Space
 
+MEMORY = 0.05  #: how far the remembered errors of the steps move with each batch
+
 
 class Diffusion(Bounded, Gradient, Completer):
     r"""A chain p(x_T) prod_i p(x_{i-1} | x_i), each step the diffusion's posterior at the denoised x_0.
@@ -41,14 +43,15 @@ class Diffusion(Bounded, Gradient, Completer):
         drop: how often, row by row, the condition is hidden while learning, so that guidance can leave it out.
 
     Reference: Ho, Jain and Abbeel, Denoising Diffusion Probabilistic Models, 2020, arxiv.org/abs/2006.11239. Guidance:
-    Ho and Salimans, Classifier-Free Diffusion Guidance, 2022, arxiv.org/abs/2207.12598.
+    Ho and Salimans, Classifier-Free Diffusion Guidance, 2022, arxiv.org/abs/2207.12598. Larger terms of the bound more
+    often: Nichol and Dhariwal, Improved Denoising Diffusion Probabilistic Models, 2021, arxiv.org/abs/2102.09672.
     """
 
     rows_at_once: ClassVar[int] = 256
     completion: ClassVar[str] = "approximate"
-    #: at most so many of the bound's T - 1 middle terms are computed per row, drawn without bias; set it to
-    #: `timesteps` on a model for the full sum
-    terms: int = 100
+    #: at most so many of the bound's T - 1 middle terms are computed per row, the larger ones more often, without bias;
+    #: set it to `timesteps` on a model for the full sum
+    terms: int = 32
 
     def __init__(
         self, space: Space, schedule: Schedule, timesteps: int, *, cond: Space | None = None, drop: float = 0.1
@@ -73,6 +76,11 @@ class Diffusion(Bounded, Gradient, Completer):
         self.scale: Tensor
         #: the standard deviation of p(x_0 | x_1), in scaled units
         self.last_spread = float(schedule(torch.tensor(1 / timesteps, dtype=torch.float64))[1])
+        steps = torch.arange(1, timesteps + 1, dtype=torch.float64) / timesteps
+        #: the mean squared error of the denoised x_0 at each step, as learning has seen it; before, as where x_0 is
+        #: standard normal
+        self.register_buffer("errors", (schedule(steps)[1] ** 2).float())
+        self.errors: Tensor
         # so low a floor is out of reach: the head's scale is then exactly the one it is given
         floor = self.last_spread * 1e-9
         self.head = Gaussian(space, floor=floor) if reals else DiscretisedGaussian(space, floor=floor)
@@ -120,8 +128,17 @@ class Diffusion(Bounded, Gradient, Completer):
         place = ((torch.rand((), dtype=torch.float64) + rows) / len(x)) % 1
         t = (torch.floor(place * self.timesteps) + 1).clamp(max=self.timesteps) / self.timesteps
         given = torch.rand(len(x), device=self.device) >= self.drop if cond is not None and self.drop else None
-        error = x_0 - self.denoise(self._mixed(x_0, t), t.float(), cond, given).float()
-        return {"loss": (self.weight(t).float() * error.square().flatten(1).mean(1)).mean()}
+        error = (x_0 - self.denoise(self._mixed(x_0, t), t.float(), cond, given).float()).square().flatten(1).mean(1)
+        if self.training:
+            self._remember(t, error.detach())
+        return {"loss": (self.weight(t).float() * error).mean()}
+
+    def _remember(self, t: Tensor, error: Tensor) -> None:
+        """Move the steps' mean squared errors, (T,), towards those of these rows, (B,)."""
+        step = (t * self.timesteps).round().long().to(error.device) - 1
+        seen = torch.zeros_like(self.errors).index_add_(0, step, torch.ones_like(error))
+        total = torch.zeros_like(self.errors).index_add_(0, step, error.to(self.errors))
+        self.errors.lerp_(torch.where(seen > 0, total / seen.clamp(min=1), self.errors), MEMORY)
 
     def _scaled(self, x: Tensor) -> Tensor:
         return ((x.reshape(-1, *self.inner) - self.shift) / self.scale).to(self.shift.dtype)
@@ -150,18 +167,30 @@ class Diffusion(Bounded, Gradient, Completer):
     def _elbo(self, x: Any, cond: Tensor | None) -> Tensor:
         r"""Return -L_T - sum_i L_{i-1} - L_0 (Ho et al., eq. 5), with a systematic sample of the middle terms.
 
-        Of the T - 1 steps, cut into runs of equal length, one is drawn in each run; a step's share times its weight is
-        1, so the sum is unbiased. With as many runs as steps, it is the full sum.
+        The T - 1 steps lie side by side on a line, each as long as its term is expected to be; the line is cut into
+        runs of equal length, and one step is drawn in each run. A term counts one over the expected number of its
+        draws, so the sum is unbiased (Nichol and Dhariwal, section 3.3). With as many runs as steps, it is the full
+        sum.
         """
         x_0 = self._scaled(x)
         total = self._last_term(x, x_0, cond) - self._first_term(x_0)
         middle = self.timesteps - 1
         runs = min(self.terms, middle)
+        share = self._shares() if runs < middle else torch.full((middle,), 1 / max(middle, 1), dtype=torch.float64)
+        share = share.to(self.device)
+        ends = share.cumsum(0)
         offset = torch.rand(len(x), dtype=torch.float64, device=self.device)
         for run in range(runs):
-            index = torch.floor((run + offset) * (middle / runs)).clamp(max=middle - 1) + 2  # in 2 .. T
-            total = total - middle / runs * self._middle_term(x_0, index, cond)
+            drawn = torch.searchsorted(ends, (run + offset) / runs * ends[-1], right=True).clamp(max=middle - 1)
+            total = total - (1 / (runs * share[drawn])).float() * self._middle_term(x_0, drawn + 2.0, cond)
         return total
+
+    def _shares(self) -> Tensor:
+        """Return each middle term's share of the draws, (T - 1,): of its expected size, and a tenth of all equally."""
+        t = torch.arange(1, self.timesteps + 1, dtype=torch.float64) / self.timesteps
+        step = transition(self.schedule, t[:-1], t[1:])
+        size = (step.pull / step.spread).square() * self.errors[1:].double().cpu()
+        return 0.9 * size / size.sum() + 0.1 / len(size)
 
     def _first_term(self, x_0: Tensor) -> Tensor:
         """Return L_T = KL(q(x_T | x_0) || N(0, I)) in closed form, (B,)."""
