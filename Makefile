@@ -25,8 +25,8 @@ test: .venv/.installed-test  ## the whole suite
 test-slow: .venv/.installed-test  ## the longer proofs; their last result is kept in recipes/slow-proofs.txt
 	set -o pipefail; $(PYTEST) -m slow --timeout 3600 -v | tee recipes/slow-proofs.txt
 
-results: .venv/.installed  ## RESULTS.md, from the run folders that recipes/ left under runs/
-	$(BIN)/likely results runs --output RESULTS.md
+results: .venv/.installed  ## RESULTS.md, from the run folders that recipes/ left under runs/ and the records of earlier ones
+	$(BIN)/likely results runs --keep recipes/records --output RESULTS.md
 
 docs: .venv/.installed-test  ## the documentation at docs/_build/html/index.html
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html

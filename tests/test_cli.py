@@ -674,6 +674,20 @@ def test_data_sets(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "Real(3,)" in text
 
 
+@pytest.mark.parametrize(
+    ("words", "model"),
+    [("digits", "vae"), ("words.csv --view levels", "table"), ("lines.txt", "hmm")],
+)
+def test_the_suggested_model_takes_the_data(desk, monkeypatch, capsys, words, model):
+    monkeypatch.chdir(desk)
+    (desk / "words.csv").write_text("a,b,c\n" + "x,1,u\ny,2,v\nx,3,w\n" * 8)
+    (desk / "lines.txt").write_text("abab\nba\naab\n" * 8)
+    assert main(["data", *words.split()]) == 0
+    assert f"likely fit {model} --data {words}" in capsys.readouterr().out
+    fit = ["fit", model, "--data", *words.split(), "--preset", "none", "--out", str(desk / f"first-{model}")]
+    assert main(fit) == 0
+
+
 # Bad input -----------------------------------------------------------------------------------------------------------
 
 
@@ -692,6 +706,9 @@ def test_data_sets(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         ("fit nade --set hiden=3", "Did you mean 'hidden'?"),
         ("fit nade --set hidden", "not of the form name=value"),
         ("data digitz", "Did you mean 'digits'?"),
+        ("data table.csv --view levls", "Did you mean 'levels'?"),
+        ("choose gmm components", "names no values; say which to try, such as components=1:10"),
+        ("choose gan latent=2,4", "no likelihood to choose by"),
         ("sample exact", "--output"),
         ("sample", "sample"),
         ("sample exact -o x.jpg", "must end in .png, .npz, .npy, .csv"),
@@ -730,6 +747,7 @@ def test_misuse_is_named_and_exits_2(words: str, expected: str, capsys: pytest.C
     ("words", "expected"),
     [
         ("sample nowhere -o x.npy", "'nowhere' is not a run folder"),
+        ("choose vae latent=2,4 --criterion aic", "vae has no exact density with counted parameters"),
         ("sample latest -o x.npy", "there is no run"),
         ("resume exact", "is finished"),
         ("score sampler", "says nothing about likelihood"),

@@ -27,7 +27,7 @@ def test_the_numbers_of_the_issue():
     assert chain(784) == 2 * 784 - 1
 
 
-@given(st.sampled_from(["full", "tied", "diagonal", "spherical", "low-rank"]), st.integers(1, 4))
+@given(st.sampled_from(["full", "tied", "diagonal", "spherical", "ppca"]), st.integers(1, 4))
 def test_mixtures_of_gaussians_count_as_their_maps_have_dimensions(covariance, size):
     """The rank of the derivative of (weights, means, factors) -> (weights, means, covariances)."""
     components, rank = 2, 1
@@ -40,7 +40,7 @@ def test_mixtures_of_gaussians_count_as_their_maps_have_dimensions(covariance, s
         if covariance == "spherical":
             return v[:components].square()
         blocks = v.reshape(components, -1)[: 1 if covariance == "tied" else components]
-        if covariance == "low-rank":
+        if covariance == "ppca":
             factor, noise = blocks[:, :size], blocks[:, size]
             return factor[:, :, None] * factor[:, None] + noise.square()[:, None, None] * torch.eye(size)
         square = blocks[:, : size * size].reshape(-1, size, size)

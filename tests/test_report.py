@@ -403,6 +403,31 @@ def test_results_hold_the_comparisons_of_their_folders(run, tmp_path):
     assert "| bernoulli |" in comparison.split("### digits, bytes")[1]
 
 
+def test_records_stand_for_runs_that_are_gone(run, tmp_path, monkeypatch):
+    folders = [tmp_path / "runs", tmp_path / "elsewhere"]
+    for folder, name in zip(folders, ("one", "two"), strict=True):
+        shutil.copytree(run.folder, folder / name)
+    table = report.Table("likely compare --data digits", "a machine", {}, "today", [report.measured(run, n=50)])
+    (folders[0] / "table.json").write_text(json.dumps(table.to_json()))
+    first = report.results_markdown(folders, keep=tmp_path / "records", n=50)
+    assert first.missing == []
+    kept = {str(path.relative_to(tmp_path / "records")) for path in (tmp_path / "records").rglob("*.*")}
+    assert kept == {"table.json"} | {f"{n}/{f}.json" for n in ("one", "two") for f in ("run", "evaluation")}
+    monkeypatch.setattr(measuring, "evaluate", None)  # a record is read, not measured
+    shutil.rmtree(folders[1])
+    (folders[0] / "table.json").unlink()
+    again = report.results_markdown(folders[:1], keep=tmp_path / "records", n=50)
+    assert again == first
+    assert first.text.count("| bernoulli | digits (bytes) |") == 2
+
+
+def test_two_runs_never_share_a_record(run, tmp_path):
+    for folder in ("a", "b"):
+        shutil.copytree(run.folder, tmp_path / folder / "one")
+    with pytest.raises(LikelyError, match="would both be called 'one'"):
+        report.results_markdown([tmp_path / "a", tmp_path / "b"], keep=tmp_path / "records", n=50)
+
+
 def test_what_was_measured_in_features_answers_without_them(run, tmp_path, monkeypatch):
     shutil.copytree(run.folder, tmp_path / "one")
     again = runs.open(tmp_path / "one")

@@ -86,7 +86,7 @@ def train(
     Arguments:
         model: the model's name, as listed by `likely models`.
         data: a data set's name, a path to your own, or loaded data.
-        view: how values are looked at: bytes, reals, threshold, dynamic or fixed.
+        view: how values are looked at: bytes, reals, fixed, dynamic, threshold or levels.
         size: resize pictures to this many pixels a side.
         colour: bring pictures to grey, rgb or rgba.
         sequence: the column of a table that says which sequence a row is a step of.

@@ -241,9 +241,10 @@ def append_log(folder: Path, row: dict[str, Any]) -> None:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of the log; a line that a killed process left unfinished is passed over."""
+    """Return the rows of the log; a line that a killed process left unfinished is passed over. A record has no log."""
     rows = []
-    for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines():
+    path = folder / "log.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:

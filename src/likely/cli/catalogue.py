@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -11,6 +11,9 @@ from likely import registry
 from likely.cli import files
 from likely.cli.answer import Answer, columns, quoted
 from likely.errors import unknown
+
+if TYPE_CHECKING:
+    from likely.spaces import Space
 
 Output = Annotated[str | None, Parameter(name=["--output", "-o"])]
 
@@ -71,7 +74,7 @@ def data(
 
     Arguments:
         name: a name, or a path: folder, zip or tar of pictures, .npz, .npy, .csv, .parquet.
-        view: how to look at it: bytes, reals, fixed, dynamic, threshold.
+        view: how to look at it: bytes, reals, fixed, dynamic, threshold or levels.
         size: the side to which pictures are brought.
         colour: bring pictures to grey, rgb or rgba.
         sequence: the column of a table that says which sequence a row is a step of.
@@ -94,7 +97,17 @@ def data(
     lines = [(key.replace("_", " "), _words(value)) for key, value in told.items()]
     flags = {"view": view, "size": size, "colour": colour, "sequence": sequence}
     again = "".join(f" --{flag} {value}" for flag, value in flags.items() if value is not None)
-    return Answer(record, f"{columns(lines, ('data', name))}\n\nFit it: likely fit vae --data {quoted(name)}{again}")
+    command = f"likely fit {_first(loaded.space)} --data {quoted(name)}{again}"
+    return Answer(record, f"{columns(lines, ('data', name))}\n\nFit it: {command}")
+
+
+def _first(space: Space) -> str:
+    """Return a model that takes values of this space, to begin with."""
+    from likely.spaces import Finite, Sequence
+
+    if isinstance(space, Sequence):
+        return "hmm"
+    return "table" if isinstance(space, Finite) and space.uneven else "vae"
 
 
 def _words(value: Any) -> str:

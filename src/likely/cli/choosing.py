@@ -54,7 +54,7 @@ def choose(
     from likely import data as sets
     from likely import driver, evaluation, training
     from likely.errors import unknown
-    from likely.families.criteria import aic, bic
+    from likely.families.criteria import aic, bic, check_counted
 
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
@@ -66,12 +66,15 @@ def choose(
     scores: dict[Any, float] = {}
     for value in values:
         one = registry.build(model, loaded.space, seed=seed, **built | {name: value})
+        if criterion == "valid" and not evaluation.sign_of(one):
+            raise Misuse(f"model '{model}' has no likelihood to choose by; compare its samples: likely compare.")
+        if criterion != "valid":
+            check_counted(one)
         for _ in training.fit(one, loaded.train, seed=seed, **options):
             pass
         if criterion == "valid":
             found = evaluation.likelihood(one, loaded.valid, seed=seed, split="valid")["value"]
-            if found is None:
-                raise Misuse(f"model '{model}' has no likelihood to choose by; compare its samples: likely compare.")
+            assert found is not None  # it has a sign, so it has a value
             scores[value] = found
         else:
             x = loaded.train.batch(slice(0, len(loaded.train)))[0]
@@ -89,6 +92,8 @@ def choose(
 def _values(over: str, kinds: dict[str, str], model: str) -> tuple[str, list[Any]]:
     """Read name=first:last, name=first:last:step (both ends count) or name=a,b,c."""
     name, _, text = over.partition("=")
+    if not text:
+        raise Misuse(f"'{over}' names no values; say which to try, such as {name or 'components'}=1:10 or =2,4,8.")
     if ":" in text:
         assignments([f"{name}=0"], kinds, f"number of model '{model}'")
         ends = text.split(":")

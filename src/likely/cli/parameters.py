@@ -36,7 +36,7 @@ def parameters(
     Arguments:
         model: the model's name, as listed by `likely models`.
         data: a name or a path: it decides how many entries there are, and of how many levels.
-        view: how to look at the data: bytes, reals, fixed, dynamic or threshold.
+        view: how to look at the data: bytes, reals, fixed, dynamic, threshold or levels.
         size: the side to which pictures are brought.
         order: of the longer Markov chain: on how many entries before it an entry depends.
         preset: the model's numbers for a named data set; auto takes the one of these data, none takes none.

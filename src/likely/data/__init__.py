@@ -31,6 +31,7 @@ NAMES = {
     "spirals": "toy, 2-D: two interleaving spirals, density known",
     "checkerboard": "toy, 2-D: uniform on the black squares of a board, density known",
 }
+VIEWS = ("bytes", "reals", "threshold", "dynamic", "fixed", "levels")
 _LAZY = {"Data": "parts", "Part": "parts", "describe": "summary"}
 
 __all__ = ["Data", "Part", "describe", "load", "names"]
@@ -86,8 +87,9 @@ def load(
         name_or_path: a name of `names()`, or the path of a file or folder.
         view: how the values are looked at: `bytes` (levels as they are), `reals` (the same numbers as reals),
             `threshold` (bits: at least half of the levels), `dynamic` (bits drawn anew at every visit of a training
-            row, P(1) = x / highest level; valid and test bits drawn once by `seed`) or `fixed` (bits as given). None
-            takes what the data are.
+            row, P(1) = x / highest level; valid and test bits drawn once by `seed`), `fixed` (bits as given) or
+            `levels` (own tables: each column's distinct values, texts too, as a variable of finitely many). None takes
+            what the data are.
         size: own pictures: height and width in pixels, one number for squares. The largest centred part of that aspect
             ratio is kept and resized, with antialiasing unless `resize` says otherwise.
         colour: own pictures: `grey`, `rgb` or `rgba`; None keeps what the files have. Transparency is laid over white.
@@ -113,6 +115,8 @@ def load(
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise DataError(f"seed must be a whole number from 0 to 2^63 - 1, not {seed!r}.")
+    if view is not None and view not in VIEWS:
+        raise unknown("view", view, VIEWS)
     asked = os.fspath(name_or_path)
     source = {
         "view": view,

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from likely.data.blocks import BLOCK, LARGE, Blocks, Every
 from likely.data.parts import Data, Mapped, Part, _pick
-from likely.errors import DataError, unknown
+from likely.errors import DataError
 from likely.spaces import Binary, Finite, Ragged, Real, Sequence, Space
 
-VIEWS = ("bytes", "reals", "threshold", "dynamic", "fixed", "levels")
 PARTS = ("train", "valid", "test")
 
 
@@ -174,10 +173,9 @@ def seen(
     """Return the data set seen through a view; None takes what the values are.
 
     Raises:
-        UnknownName: there is no such view.
         DataError: these data cannot be seen so.
     """
-    if isinstance(space, Sequence) and (view is None or view in VIEWS):
+    if isinstance(space, Sequence):
         from likely.data.sequences import seen_steps
 
         view, space = seen_steps(name, parts, space, view)
@@ -188,8 +186,6 @@ def seen(
     possible = {"reals": ("reals",), "fixed": ("fixed", "reals"), "bytes": ("bytes", "reals", "threshold", "dynamic")}
     possible["levels"] = ("levels",)
     view = own if view is None else view
-    if view not in VIEWS:
-        raise unknown("view", view, VIEWS)
     if view not in possible[own]:
         hint = " ('binarized-mnist' is the fixed binarization of MNIST)" if view == "fixed" and "mnist" in name else ""
         raise DataError(f"{name} is {space}: view '{view}' does not apply; take {' or '.join(possible[own])}{hint}.")

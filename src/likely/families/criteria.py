@@ -51,12 +51,18 @@ def bic(model: Any, x: Any, cond: Any = None, *, weight: Any = None) -> float:
 
 def aic(model: Any, x: Any, cond: Any = None, *, weight: Any = None) -> float:
     """Return 2 P - 2 sum log p(x): Akaike's information criterion, lower is better. Arguments are those of `bic`."""
-    return float(2 * model.free_parameters - 2 * _sums(model, x, cond, weight)[1])
+    _, total = _sums(model, x, cond, weight)
+    return float(2 * model.free_parameters - 2 * total)
+
+
+def check_counted(model: Any) -> None:
+    """Raise LikelyError if no criterion can be taken of such a model: it needs no data and no training to say so."""
+    if not isinstance(model, Density) or not hasattr(model, "free_parameters"):
+        raise LikelyError(f"{model._who()} has no exact density with counted parameters: no criterion can be taken.")
 
 
 def _sums(model: Any, x: Any, cond: Any, weight: Any) -> tuple[float, float]:
-    if not isinstance(model, Density) or not hasattr(model, "free_parameters"):
-        raise LikelyError(f"{model._who()} has no exact density with counted parameters: no criterion can be taken.")
+    check_counted(model)
     score = model.log_prob(x, cond).double()
     weight = torch.ones_like(score) if weight is None else torch.as_tensor(weight).to(score)
     return float(weight.sum()), float(score @ weight)
@@ -86,6 +92,7 @@ def choose(
     best: Any = None
     for number in components:
         model = make(number)
+        check_counted(model)
         for _ in fit(model, part, **options):
             pass
         scores[number] = measure(model, x, cond if model.cond_space is not None else None, weight=part.weight)

@@ -38,6 +38,10 @@ quoted elsewhere (secondary), or from memory.
 """
 
 
+RECORD = ("run.json", "evaluation.json")  #: what is kept of a run
+TABLE = "table.json"  #: what is kept of a comparison
+
+
 class Results(NamedTuple):
     """The text of RESULTS.md, and what could not be measured: one line for each run, with the reason."""
 
@@ -45,7 +49,9 @@ class Results(NamedTuple):
     missing: list[str]
 
 
-def results_markdown(folders: Iterable[str | Path], *, k: int = 64, n: int = 1000, seed: int = 0) -> Results:
+def results_markdown(
+    folders: Iterable[str | Path], *, keep: str | Path | None = None, k: int = 64, n: int = 1000, seed: int = 0
+) -> Results:
     """Return the text of RESULTS.md for these run folders, measuring what was not measured before.
 
     A run that cannot be measured (not finished, its data gone, its weights damaged) does not stop the others.
@@ -54,6 +60,9 @@ def results_markdown(folders: Iterable[str | Path], *, k: int = 64, n: int = 100
 
     Arguments:
         folders: run folders, or folders that hold them at any depth.
+        keep: a folder for the records, small enough for a repository: how each run was made and all that was measured
+            on it, without its weights. Records that lie there already, of runs that are in none of the folders, come
+            into the text too.
         k: how many importance samples a `Weighted` model averages.
         n: how many samples to draw for the two-sample distance.
         seed: decides samples and estimates.
@@ -63,13 +72,16 @@ def results_markdown(folders: Iterable[str | Path], *, k: int = 64, n: int = 100
     """
     made: list[tuple[Row, dict[str, Any]]] = []
     missing = []
-    places = [Path(each) for each in folders]
-    for folder in [found for each in places for found in _run_folders(each)]:
+    found = _found([Path(each) for each in folders], None if keep is None else Path(keep))
+    for name, folder in found.items():
+        if folder.name == TABLE:
+            continue
         try:
             run = runs.open(folder)
             if run.record["status"] != "finished":
                 raise LikelyError(f"it is {run.record['status']}; finish it first: `likely resume {folder}`.")
             made.append((measured(run, k=k, n=n, seed=seed), run.record))
+            _copy((folder / file for file in RECORD), keep, name)
         except LikelyError as error:
             missing.append(f"{folder}: {error}")
     if not made:
@@ -84,7 +96,10 @@ def results_markdown(folders: Iterable[str | Path], *, k: int = 64, n: int = 100
             f"- {row.title}, {row.data} ({row.view}), seed {row.seed}: `{row.command}`; {record['machine']}; likely "
             f"{version['likely']}, torch {version['torch']}; {record['created'][:10]}."
         )
-    for path in sorted(path for each in places for path in each.rglob("table.json")):
+    for name, path in found.items():
+        if path.name != TABLE:
+            continue
+        _copy([path], keep, name.parent)
         text = markdown(from_json(json.loads(path.read_text(encoding="utf-8"))))
         lines += ["", *(f"#{line}" if line.startswith("#") else line for line in text.rstrip().split("\n"))]
     if missing:
@@ -92,14 +107,37 @@ def results_markdown(folders: Iterable[str | Path], *, k: int = 64, n: int = 100
     return Results("\n".join(lines) + "\n", missing)
 
 
-def _run_folders(folder: Path) -> list[Path]:
-    """Return the run folders at or under a folder."""
-    if (folder / "run.json").exists():
-        return [folder]
-    found = sorted(path.parent for path in folder.rglob("run.json"))
-    if not found:
-        raise LikelyError(f"'{folder}' holds no run: there is no run.json in it.")
-    return found
+def _found(folders: list[Path], keep: Path | None) -> dict[Path, Path]:
+    """Return run folders and tables of comparisons by the name that their records have in the folder of records."""
+    found: dict[Path, Path] = {}
+    for folder in (each.absolute() if keep is not None else each for each in folders):
+        paths = sorted(path.parent if path.name == "run.json" else path for path in _rglob(folder, "run.json", TABLE))
+        if not any(path.name != TABLE for path in paths):
+            raise LikelyError(f"'{folder}' holds no run: there is no run.json in it.")
+        for path in paths:
+            name = path if keep is None else path.relative_to(folder.parent if path == folder else folder)
+            if found.setdefault(name, path) != path:
+                raise LikelyError(f"the records of '{found[name]}' and '{path}' would both be called '{name}'.")
+    if keep is not None and keep.is_dir():
+        for path in sorted(_rglob(keep, "run.json", TABLE)):
+            folder = path.parent if path.name == "run.json" else path
+            found.setdefault(folder.relative_to(keep), folder)
+    return dict(sorted(found.items()))
+
+
+def _rglob(folder: Path, *names: str) -> list[Path]:
+    return [path for name in names for path in folder.rglob(name)]
+
+
+def _copy(files: Iterable[Path], keep: str | Path | None, name: Path) -> None:
+    """Copy files into the folder of records, under this name."""
+    if keep is None:
+        return
+    target = Path(keep) / name
+    target.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        if file.parent.absolute() != target.absolute():
+            runs.write_json(target / file.name, json.loads(file.read_text(encoding="utf-8")))
 
 
 def _cells(row: Row) -> list[str]:
