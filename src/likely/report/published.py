@@ -22,6 +22,7 @@ class Published(NamedTuple):
 #: (data, view) -> model -> score; views as `likely.data` names them
 PUBLISHED: dict[tuple[str, str], dict[str, Published]] = {
     ("binarized-mnist", "fixed"): {
+        "bernoulli_mixture": Published("=", 137.64, "Larochelle and Murray, NADE, 2011 (mixture of 500)", "memory"),
         "nade": Published("=", 88.33, "Larochelle and Murray, NADE, 2011", "memory"),
         "rbm": Published("~", 86.34, "Salakhutdinov and Murray, 2008 (500 hidden units, CD-25, AIS)", "memory"),
         "vae": Published(
