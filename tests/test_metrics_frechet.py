@@ -73,6 +73,28 @@ def test_fewer_rows_than_columns_is_exact_and_finite():
     assert math.isfinite(frechet_distance(random.randn(4, 4), random.randn(4, 4)).value)
 
 
+def test_one_singular_covariance_among_many_rows_is_exact():
+    """The way by Cholesky factors, which uses its matrices up, is tried first and left."""
+    x, y = draw(60, 4), draw(50, 4, seed=1)
+    y = torch.cat([y, 2 * y[:, :2] + y[:, 2:]], 1) + 1
+    x = torch.cat([x, draw(60, 2, seed=2)], 1)
+    a, b = ((v - v.mean(0)) / math.sqrt(len(v) - 1) for v in (x, y))
+    nuclear = float(torch.linalg.svdvals(a @ b.T).sum())
+    expected = (x.mean(0) - y.mean(0)).square().sum() + a.square().sum() + b.square().sum() - 2 * nuclear
+    for one, other in ((x, y), (y, x)):
+        assert frechet_distance(one, other).value == pytest.approx(float(expected), rel=1e-11)
+
+
+def test_arguments_are_left_as_they_are():
+    x, y = draw(60, 5), draw(50, 5, seed=1)
+    moments, rows = Moments.of(x), x.clone()
+    scatter = moments.scatter.clone()
+    first = frechet_distance(moments, Moments.of(y))
+    assert first == frechet_distance(moments, Moments.of(y))
+    assert torch.equal(moments.scatter, scatter)
+    assert torch.equal(x, rows)
+
+
 def test_identical_sets_are_at_zero_also_when_singular():
     for x in (draw(50, 6), draw(5, 40), torch.ones(10, 3), torch.cat([draw(50, 3), torch.zeros(50, 2)], 1)):
         assert frechet_distance(x, x).value == pytest.approx(0, abs=1e-10)

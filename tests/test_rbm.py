@@ -239,6 +239,15 @@ def test_gradient_equals_that_of_autograd_on_the_same_chains(bits, monkeypatch):
         torch.testing.assert_close(gradient, wanted[name], rtol=1e-6, atol=1e-8)
 
 
+def test_a_gradient_is_used_up_by_one_backward_pass():
+    model = build(6, 4, chains=5).eval()
+    loss = 3 * model.loss(Binary((6,)).random(5, torch.Generator().manual_seed(0)))["loss"]
+    loss.backward(retain_graph=True)
+    assert bool(model.W.grad.isfinite().all())
+    with pytest.raises(RuntimeError, match="gradients"):
+        loss.backward()
+
+
 def test_bfloat16_gives_nearly_the_same_gradient():
     model = build(40, 30, scale=0.3, chains=4000).eval()
     x = model.space.random(4000, torch.Generator().manual_seed(0))
@@ -249,6 +258,18 @@ def test_bfloat16_gives_nearly_the_same_gradient():
     for single, half in zip(*found, strict=True):
         assert half.dtype == torch.float32
         assert float((single - half).norm() / single.norm()) < 0.05
+
+
+def test_one_byte_a_unit_gives_the_exact_probability_to_each_chain():
+    p = torch.tensor([0.0, 0.001, 0.3 / 256, 0.5, 0.7021, 0.999, 1.0])
+    chains, units = 20, 100_000
+    torch.manual_seed(0)
+    drawn = torch.stack([rbm._draw_chains(q.expand(chains, units)) for q in p])
+    assert set(drawn.unique().tolist()) == {0, 1}
+    error = (p * (1 - p) / (chains * units) + 2.0**-18 / units).sqrt()
+    assert bool(((drawn.mean((1, 2)) - p).abs() <= 5 * error).all())
+    both = (drawn[:, :, 1:] * drawn[:, :, :-1]).mean((1, 2))  # neighbours in a chain are independent
+    assert bool(((both - p**2).abs() <= 5 * (p / (chains * units)).sqrt() + 1e-6).all())
 
 
 def test_tempered_chains_follow_every_law_of_the_ladder():
