@@ -171,6 +171,106 @@ def test_statistics_are_those_of_the_full_product():
         assert value.numpy() == pytest.approx(slow[name].numpy(), rel=1e-5, abs=1e-3), name
 
 
+@pytest.mark.parametrize("size", [17, 24])
+@pytest.mark.parametrize("apart", [0.0, 1.0, 50.0])
+def test_a_product_in_bfloat16_never_lengthens_a_distance(size, apart):
+    """Where covariances are narrow and means far from 0 the distance is a small difference of large sums."""
+    generator = torch.Generator().manual_seed(size)
+    shape = torch.randn(20, size, size, generator=generator, dtype=torch.float64)
+    whitening = gaussians.best_whitening(shape @ shape.mT / size + 0.001 * torch.eye(size), "full", 1e-9, 1)
+    mean = apart * torch.randn(20, size, generator=generator, dtype=torch.float64)
+    x = mean[torch.arange(200) % 20] + torch.randn(200, size, generator=generator, dtype=torch.float64)
+    whole = gaussians.squared_lengths(x, whitening, (whitening @ mean[:, :, None])[:, :, 0])
+    quadratic = screening.expand(mean, whitening)
+    guess, least = quadratic.lengths(x)
+    assert bool((least <= whole).all())
+    # The slack is no larger than rounding can be, and the guess lies within it.
+    products = torch.einsum("bi,kij,bj->kb", x.abs(), (whitening.mT @ whitening).abs(), x.abs())
+    assert bool(
+        (guess - least <= 0.1 * products + 0.1 * x.square().sum(1) * whitening.square().sum((1, 2))[:, None]).all()
+    )
+    assert bool(((guess - whole).abs() <= (guess - least)).all())
+
+
+def many(seed=0, size=49, components=25, rows=600):
+    """Return a mixture whose components overlap a little, ruled out by products in bfloat16 whatever the processor."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = torch.randn(components, size, size, generator=generator, dtype=torch.float64) / size**0.5
+    means = 0.4 * torch.randn(components, size, generator=generator, dtype=torch.float64)
+    model = gmm.build(likely.Real((size,)), components=components)
+    model.put(means, shapes @ shapes.mT + 0.2 * torch.eye(size))
+    return model, model.sample(rows, seed=seed)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_products_in_bfloat16_rule_out_is_below_rounding_error(dtype, monkeypatch):
+    monkeypatch.setattr(screening, "native_bfloat16", lambda device: True)
+    model, x = many()
+    x = x.to(dtype)
+    standard = model._standardise(x)
+    screen = model._screen()
+    assert isinstance(screen, screening.Quadratic)
+    joint, exact = model._log_joint(standard, None, screen).double(), model._log_joint(standard.double(), None)
+    left_out = joint.isneginf()
+    assert 0.2 < float(left_out.double().mean()) < 0.96
+    share = (exact - exact.logsumexp(1, keepdim=True)).exp()
+    assert float(torch.where(left_out, share, 0).sum(1).max()) < 1.01 * torch.finfo(dtype).eps
+    tolerance = 1e-3 if dtype == torch.float32 else 1e-9
+    assert torch.where(left_out, 0, joint - exact).abs().max().item() < tolerance
+    # It is something to lose: more than one component has a share in many rows.
+    assert float((share > 1e-3).double().sum(1).mean()) > 1.02
+
+
+def test_statistics_are_those_of_every_density(monkeypatch):
+    monkeypatch.setattr(screening, "native_bfloat16", lambda device: True)
+    model, x = many()
+    fast = model.e_step(x)
+    monkeypatch.setattr(screening, "native_bfloat16", lambda device: False)
+    assert model._screen() is None
+    slow = model.e_step(x)
+    for name, value in fast.items():
+        assert value.numpy() == pytest.approx(slow[name].numpy(), rel=1e-5, abs=1e-3), name
+
+
+def test_rows_far_away_and_components_without_weight_are_scored_too(monkeypatch):
+    monkeypatch.setattr(screening, "native_bfloat16", lambda device: True)
+    model, x = many()
+    model.weight[3] = 0
+    model.weight /= model.weight.sum()
+    x[0] = 1e12
+    x[1] = 1e25  # its squares overflow float32
+    joint = model._log_joint(model._standardise(x.double()), None, model._screen())
+    exact = model._log_joint(model._standardise(x.double()), None)
+    assert joint[:, 3].isneginf().all()
+    assert joint.logsumexp(1).numpy() == pytest.approx(exact.logsumexp(1).numpy(), rel=1e-6)
+
+
+def test_second_moments_in_blocks_are_symmetric_and_whole():
+    generator = torch.Generator().manual_seed(0)
+    size = gaussians.BLOCKED + 3
+    x = torch.randn(50, size, generator=generator)
+    share = torch.rand(50, 2, generator=generator)
+    mean = torch.randn(2, size, generator=generator, dtype=torch.float64)
+    first, second = gaussians.moments(x, share, mean, torch.zeros(2, size, size, dtype=torch.float64))
+    for k in range(2):
+        difference = x.double() - mean[k]
+        assert first[k].numpy() == pytest.approx((share[:, k].double() @ difference).numpy(), abs=1e-3)
+        whole = (difference * share[:, k : k + 1]).T @ difference
+        assert second[k].numpy() == pytest.approx(whole.numpy(), abs=1e-3)
+
+
+def test_an_offset_costs_float32_nothing():
+    """Standardised in float32, data at 1e6 are those at 0 as far as float32 can hold them."""
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.randint(-8, 9, (300, 3), generator=generator) + 1_000_000).float()
+    model = gmm.build(likely.Real((3,)), components=2)
+    model._set_units(x)
+    exact = (x.double() - model.center) / model.scale
+    assert model._standardise(x).dtype == torch.float32
+    assert model._standardise(x).double().numpy() == pytest.approx(exact.numpy(), abs=1e-6)
+    assert model._standardise(x.double()).numpy() == pytest.approx(exact.numpy(), abs=1e-15)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(2, 8), st.integers(1, 4), st.integers(0, 999))
 def test_a_projection_never_lengthens_a_distance(size, width, seed):
@@ -181,7 +281,7 @@ def test_a_projection_never_lengthens_a_distance(size, width, seed):
     basis = torch.randn(size, min(width, size), generator=generator, dtype=torch.float64)
     x = torch.randn(20, size, generator=generator, dtype=torch.float64)
     whole = gaussians.squared_lengths(x, whitening, (whitening @ mean[:, :, None])[:, :, 0])
-    small = screening.screen(mean, whitening, basis)
+    small = screening.project(mean, whitening, basis)
     part = gaussians.squared_lengths(x @ basis, small.whitening, small.offset)
     assert bool((part <= whole * (1 + 1e-6) + 1e-9).all())
 

@@ -30,7 +30,8 @@ from likely.spaces import Real, batches
 
 #: other names of covariances; what was called low-rank had one noise
 ALIASES = {"diag": "diagonal", "low-rank": "ppca", "low_rank": "lowrank"}
-NUMBERS_AT_ONCE = 2**22  #: how many numbers of the data the E-step standardises at once
+NUMBERS_AT_ONCE = 2**22  #: how many numbers of the data the E-step standardises at once,
+ROWS_AT_ONCE = 2**14  #: and how many rows
 
 
 class GaussianMixture(Marginal, Completer, Statistics):
@@ -200,8 +201,19 @@ class GaussianMixture(Marginal, Completer, Statistics):
 
         One Gaussian stays in float64; a mixture computes in the data's own precision.
         """
-        standard = (x.reshape(len(x), self.space.size).double() - self.center).div_(self.scale)
+        x = x.reshape(len(x), self.space.size)
+        if len(self.mean) > 1 and x.dtype == torch.float32 and self._scale_is_narrow():
+            # The first difference of float32 numbers is rounded by 2^-24 of itself: nothing of an offset is lost.
+            near = self.center.float()
+            rest, scale = (self.center - near).float(), self.scale.float()
+            return (x - near).sub_(rest).div_(scale)
+        standard = (x.double() - self.center).div_(self.scale)
         return standard if len(self.mean) == 1 else standard.to(x.dtype)
+
+    def _scale_is_narrow(self) -> bool:
+        """Whether center and scale are far from the largest and smallest numbers that float32 knows."""
+        low, high = self.scale.aminmax() if len(self.scale) else (self.scale.new_ones(()),) * 2
+        return bool((low > 1e-30) & (high < 1e30) & (self.center.abs() < 1e30).all())
 
     def _restore(self, standard: Tensor) -> Tensor:
         return (self.center + self.scale * standard).reshape(-1, *self.space.shape)
@@ -210,9 +222,20 @@ class GaussianMixture(Marginal, Completer, Statistics):
 
     def _screen(self) -> screening.Screen | None:
         """Return what rules components out, or None where that does not pay."""
-        if not self.screened or not bool(self.basis.any()) or bool((self.whitening == self.whitening[:1]).all()):
+        components, size = self.mean.shape
+        expands = self.covariance == "full" and screening.expands(components, size, self.device)
+        if not (expands or (self.screened and bool(self.basis.any()))) or self._all_alike():
             return None
-        return screening.screen(self.mean, self.whitening, self.basis)
+        if expands:
+            return screening.expand(self.mean, self.whitening)
+        return screening.project(self.mean, self.whitening, self.basis)
+
+    def _all_alike(self) -> bool:
+        """Whether many components have one large covariance, as when EM starts."""
+        first, rest = self.whitening[0], self.whitening[1:]
+        if not len(rest) or len(first) < screening.FEW:
+            return False
+        return bool((rest[0] == first).all()) and bool((rest == first).all())
 
     def _log_joint(self, standard: Tensor, known: Tensor | None, screen: screening.Screen | None = None) -> Tensor:
         """Return log w_k + log p_k(x), (B, K), in the data's units."""
@@ -227,10 +250,8 @@ class GaussianMixture(Marginal, Completer, Statistics):
                 else factors.log_density_of_known(standard, known, self.mean, self._spread)
             )
         elif known is None:
-            whitening = self.whitening
-            if self.screened and bool((whitening == whitening[:1]).all()):
-                whitening = whitening[:1]  # as EM starts: one product for all
-            density = gaussians.log_density(standard, self.mean, whitening)
+            alike = self.whitening.dim() == 3 and self._all_alike()  # then one product is enough
+            density = gaussians.log_density(standard, self.mean, self.whitening[:1] if alike else self.whitening)
         else:
             density = gaussians.log_density_of_known(standard, known, self.mean, self.whitening)
         return density + (log_weight - units).to(density.dtype)
@@ -291,8 +312,10 @@ class GaussianMixture(Marginal, Completer, Statistics):
             "mass": torch.zeros_like(self.weight),
         }
         screen = self._screen() if known is None else None
-        near = max(256, min(self.rows_at_once, NUMBERS_AT_ONCE // max(1, self.space.size)))
-        cuts = list(batches(len(x), near if known is None else self.rows_at_once)) or [slice(0, 0)]
+        most = max(256, NUMBERS_AT_ONCE // max(1, self.space.size, 4 * len(self.mean)))
+        most = min(most, ROWS_AT_ONCE) if known is None else self.rows_at_once
+        evenly = -(-len(x) // -(-len(x) // most)) if len(x) else 1
+        cuts = list(batches(len(x), evenly)) or [slice(0, 0)]
         for cut in cuts:
             standard = self._standardise(x[cut])
             mask = None if known is None else known[cut].reshape(len(standard), self.space.size)
@@ -305,7 +328,7 @@ class GaussianMixture(Marginal, Completer, Statistics):
             share = share.mul_(weight[cut, None].to(share.dtype) / total).to(standard.dtype)
             stats["mass"] += share.sum(0, dtype=torch.float64)
             for name, value in self._moments(standard, mask, share).items():
-                stats[name] = stats[name] + value if name in stats else value
+                stats[name] = stats[name].add_(value) if name in stats else value
         return stats
 
     def _moments(self, standard: Tensor, mask: Tensor | None, share: Tensor) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from likely.parts.gaussians import LOG_TWO_PI, SPLIT, powers, separate, shares
 from likely.spaces import batches
 
 NARROW = 2**17  #: from how many numbers of W on the products are in the data's own precision
+CACHED = 1024  #: for how many rows densities are computed at once: the copies in float64 then stay in the cache
 AT_ONCE = 2**22  #: how many numbers of the rows' own matrices M are held at once, where values are missing
 
 
@@ -65,18 +66,22 @@ def precise(x: Tensor, spread: LowRank) -> Tensor:
 def log_density(x: Tensor, mean: Tensor, spread: LowRank) -> Tensor:
     """Return log N(x_b; mean_k, covariance_k), (B, K), in x's dtype: two products for all components together."""
     given = _given(spread)
-    components, size = mean.shape
+    size = mean.shape[1]
     precision = spread.noise.reciprocal()
-    wide = x.double()
-    long = torch.addmm((precision * mean.square()).sum(1), wide, -2 * (precision * mean).T)
-    long = torch.addmm(long, wide * wide, precision.T)
+    slope, constant = (-2 * precision * mean).T.contiguous(), (precision * mean.square()).sum(1)
     whiten = torch.linalg.solve_triangular(given.chol, given.scaled.mT, upper=False)  # (K, R, D)
-    near = precise(x, spread)
-    offset = (whiten @ mean[:, :, None]).reshape(-1)
-    y = torch.addmm(-offset.to(near.dtype), near, whiten.reshape(-1, size).T.to(near.dtype))
-    short = (y * y).reshape(len(x), components, -1).sum(2).double()
-    square = (long - short).maximum(_shortest(short, given))
-    return (-0.5 * (given.log_det + square + size * LOG_TWO_PI)).to(x.dtype)
+    narrow = precise(x[:0], spread).dtype
+    offset = (whiten @ mean[:, :, None]).reshape(-1).to(narrow)
+    flat = whiten.reshape(-1, size).T.to(narrow).contiguous()
+    parts = []
+    for cut in batches(len(x), CACHED):
+        wide = x[cut].double()
+        long = torch.addmm(constant, wide, slope).addmm_(wide * wide, precision.T)
+        y = torch.addmm(-offset, x[cut].to(narrow), flat)
+        short = (y * y).unflatten(1, spread.factor.shape[::2]).sum(2).double()
+        square = (long - short).maximum(_shortest(short, given))
+        parts.append((-0.5 * (given.log_det + square + size * LOG_TWO_PI)).to(x.dtype))
+    return torch.cat(parts) if parts else x.new_zeros(0, len(mean))
 
 
 def _shortest(short: Tensor, given: _Given) -> Tensor:
@@ -133,7 +138,7 @@ def moments(x: Tensor, share: Tensor, mean: Tensor, spread: LowRank) -> dict[str
     posterior = variance @ given.scaled.mT  # E[z | x] = M^-1 W^T noise^-1 d
     near = precise(x, spread)
     for k, (rows, part) in enumerate(shares(share, x.dtype)):
-        difference = near[rows].sub_(mean[k].to(near.dtype))
+        difference = near.index_select(0, rows).sub_(mean[k].to(near.dtype))
         part = part.to(near.dtype)
         z = torch.ones(len(rows), rank + 1, dtype=near.dtype, device=x.device)
         torch.mm(difference, posterior[k].T.to(near.dtype), out=z[:, :rank])
