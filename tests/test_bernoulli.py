@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import likely
+from likely.families import criteria
 from likely.models import bernoulli
 
 
@@ -68,3 +69,44 @@ def test_bad_numbers_are_one_line():
         fitted(likely.Binary((2,)), torch.zeros(2, 2, dtype=torch.uint8), weight=torch.zeros(2))
     with pytest.raises(likely.LikelyError, match="takes Binary or Finite, not Real"):
         bernoulli.build(likely.Real((2,)))
+
+
+def test_evidence_of_probability_zero_is_told_and_not_made_up():
+    x = torch.tensor([[1, 0], [1, 1], [1, 1]], dtype=torch.uint8)
+    model = likely.build("bernoulli", likely.Binary((2,)), pseudo_count=0.0)
+    model.m_step(model.e_step(x))
+    impossible = torch.tensor([[1, 0], [0, 1]], dtype=torch.uint8)
+    assert model.log_prob(impossible)[1] == -torch.inf
+    assert model.complete(impossible, torch.tensor([False, True]), seed=0)[:, 1].tolist() == [0, 1]
+    with pytest.raises(likely.LikelyError, match="cannot complete row 1: what is known there has probability 0"):
+        model.complete(impossible, torch.tensor([True, False]), seed=0)
+    stats = model.e_step(impossible, weight=torch.tensor([1.0, 0.0]))  # a row of no weight says nothing
+    assert stats["log_likelihood"].isfinite()
+
+
+def test_free_parameters_and_criteria():
+    space = likely.Finite((2,), 3, ordered=False, values=(("a", "b"), ("c", "d", "e")))
+    x = torch.tensor([[0, 2], [1, 0], [1, 1]])
+    model = fitted(space, x)
+    assert model.free_parameters == 3
+    score = float(model.log_prob(x).double().sum())
+    assert criteria.bic(model, x) == pytest.approx(3 * math.log(3) - 2 * score)
+    assert criteria.aic(model, x[:2]) == pytest.approx(criteria.aic(model, x, weight=[1, 1, 0]))
+    for rows, weight, message in (
+        (x[:0], None, "of no rows"),
+        (x, [0, 0, 0], "of no rows"),
+        (x, [1, 1], "3 finite numbers"),
+        (x, [1, 1, math.inf], "3 finite numbers"),
+        (x, ["a", "b", "c"], "cannot be read as numbers"),
+    ):
+        with pytest.raises(likely.LikelyError, match=message):
+            criteria.bic(model, rows, weight=weight)
+
+
+def test_what_is_saved_is_finite_where_levels_never_occurred():
+    x = torch.tensor([[1, 0], [1, 1]], dtype=torch.uint8)
+    model = fitted(likely.Binary((2,)), x, pseudo_count=0.0)  # a fit that saves a weight of -inf is stopped
+    assert all(bool(value.isfinite().all()) for value in model.state_dict().values())
+    assert model.probabilities[0].tolist() == [0, 1]
+    assert model.log_prob(torch.tensor([[0, 1]])).tolist() == [-math.inf]
+    assert model.log_marginal(torch.tensor([[0, 1]]), torch.tensor([False, True])).exp().tolist() == [0.5]

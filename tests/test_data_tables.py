@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import likely
 from likely.data import describe, foreign, load
 from likely.errors import DataError, UnknownName
 from likely.spaces import Binary, Finite, Real
@@ -182,3 +183,21 @@ def test_the_split_does_not_depend_on_what_is_given(tmp_path):
     cut = [load(path, cond=cond, seed=2).test.rows.tolist() for cond in (None, "none", "label", "b")]
     assert cut[1:] == cut[:1] * 3
     assert sum(i % 4 == 0 for i in cut[0]) == 1  # one of the four held out is of the class of a quarter
+
+
+def test_bits_of_which_some_are_missing_are_bits(tmp_path):
+    (tmp_path / "a.csv").write_text("u,v\n1,0\n,1\n0,\n1,1\n")
+    data = load(tmp_path / "a.csv", valid=0, test=0)
+    assert str(data.space) == "Binary(2,)"
+    assert data.train.x.isnan().tolist() == [[False, False], [True, False], [False, True], [False, False]]
+    for name in ("bernoulli", "bernoulli_mixture", "hmm"):
+        model = likely.build(name, data.space, seed=0)
+        if name == "bernoulli_mixture":
+            model = likely.build(name, data.space, components=2, seed=0)
+        for _ in likely.fit(model, data.train, passes=3):
+            pass
+        assert model.complete(data.train.x, seed=0)[~data.train.x.isnan()].tolist() == [1, 0, 1, 0, 1, 1]
+    assert str(load(tmp_path / "a.csv", view="reals", valid=0, test=0).space) == "Real(2,)"
+    with pytest.raises(likely.LikelyError, match=r"value nan in row 1; .* is it missing"):
+        for _ in likely.fit(likely.build("gmm", data.space, components=2), data.train):
+            pass

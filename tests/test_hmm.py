@@ -592,3 +592,81 @@ def test_em_follows_hmmlearn_pass_by_pass(name):
         np.testing.assert_allclose(ours.emission.mixture, theirs.weights_, atol=1e-5)
     else:
         agree()
+
+
+# What is impossible, and what is not a number -------------------------------------------------------------------------
+
+
+def certain(step):
+    """Return a model that begins in its first state, where every entry is 0, and moves to its second, where it is 1."""
+    model = hmm.build(likely.Sequence(step=step, length=4), states=2)
+    table = torch.tensor([[1.0, 0.0], [0.0, 1.0]])[:, None].expand(2, step.size, 2)
+    model.set_parts(initial=[1, 0], transition=[[0, 1], [0, 1]], probabilities=table.contiguous())
+    return model
+
+
+@pytest.mark.parametrize("step", [likely.Binary(()), likely.Binary((3,))])
+def test_levels_of_probability_zero_are_impossible_and_never_nan(step):
+    model = certain(step)
+    x = ragged(
+        [
+            torch.tensor(levels).reshape(-1, *[1] * len(step.shape)).expand(-1, *step.shape)
+            for levels in ([0, 1, 1], [1, 0], [0])
+        ]
+    )
+    score = model.log_prob(x)
+    assert score.isneginf().tolist() == [False, True, False]
+    assert not score.isnan().any()
+    weighed = model.e_step(x, weight=torch.tensor([1.0, 0.0, 1.0]))
+    assert float(weighed["log_likelihood"]) == pytest.approx(float(score[[0, 2]].sum()))
+    assert all(bool(value.isfinite().all()) for value in weighed.values())
+    assert model.viterbi(x)[1].isneginf().tolist() == [False, True, False]
+    known = torch.zeros(x.values.shape, dtype=torch.bool)
+    known[:, 0] = True
+    with pytest.raises(likely.LikelyError, match="cannot complete row 1: what is known there has probability 0"):
+        model.complete(x, known, seed=0)
+    for ask in (model.posterior, lambda x: model.posterior(x, filtered=True), model.predict):
+        with pytest.raises(likely.LikelyError, match="sequence 1 has probability 0"):
+            ask(x)
+
+
+def test_symbols_are_given_by_what_they_are_called():
+    step = likely.Finite((), 3, categories=("a", "b", "c"), ordered=False)
+    model = hmm.build(likely.Sequence(step=step, length=5), states=2)
+    numbers = model.log_prob([[0, 1, 1], [2]])
+    assert torch.equal(model.log_prob(["abb", "c"]), numbers)
+    assert torch.equal(model.log_prob((["a", "b", "b"], ["c"])), numbers)
+    assert model.viterbi(["abb", "c"])[0].shape == (2, 3)
+    with pytest.raises(likely.LikelyError, match="symbol 'z'; known are a, b, c"):
+        model.log_prob(["abz"])
+    with pytest.raises(likely.LikelyError, match="have no names: give numbers"):
+        symbols().log_prob(["ab"])
+
+
+@pytest.mark.parametrize("x", ["ab", np.array([[0, 1], [2]], dtype=object), [[0, None]], [0, 1], 3])
+def test_what_are_no_sequences_is_one_line(x):
+    with pytest.raises(likely.LikelyError):
+        symbols().log_prob(x)
+
+
+def test_sequences_may_be_a_tuple():
+    model = symbols()
+    assert torch.equal(model.log_prob(([0, 1], [2])), model.log_prob([[0, 1], [2]]))
+    assert float(model.e_step([])["count"]) == 0
+
+
+@pytest.mark.parametrize("states", [5, [["a"], ["b"]], [[0, 1], None]])
+def test_states_that_are_no_numbers_are_one_line(states):
+    with pytest.raises(likely.LikelyError, match="states must be whole numbers, a list for each sequence"):
+        symbols().learn_with_states([[0, 1], [2]], states)
+
+
+@pytest.mark.parametrize("initial", ["ab", 0.5, [None, None]])
+def test_parts_that_are_no_numbers_are_one_line(initial):
+    with pytest.raises(likely.LikelyError, match="initial"):
+        symbols().set_parts(initial=initial)
+
+
+@pytest.mark.parametrize("step", [likely.Binary(()), likely.Binary((3,))])
+def test_what_is_saved_is_finite_where_levels_are_impossible(step):
+    assert all(bool(value.isfinite().all()) for value in certain(step).state_dict().values())

@@ -75,3 +75,8 @@ def test_an_unknown_column_is_the_imaginary_row_alone():
 def test_bad_numbers_get_one_line():
     with pytest.raises(LikelyError, match="bandwidth must be above 0 and kernels 1 or more, not 0"):
         Independent(Real((2,)), bandwidth=0)
+
+
+def test_variances_that_overflow_are_one_line():
+    with pytest.raises(LikelyError, match="variances overflow"):
+        fitted(torch.randn(50, 2, dtype=torch.float64) * 1e200)

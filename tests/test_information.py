@@ -12,6 +12,7 @@ from scipy.stats import entropy as scipy_entropy
 from torch.distributions import Bernoulli, Binomial, Categorical, Gamma, Laplace, LogNormal, Normal, Poisson, StudentT
 
 import likely
+from likely.models.table import Table
 from likely.parts import information
 
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
@@ -323,3 +324,16 @@ def test_bad_questions_are_one_line():
         information.between("kl", Binomial(3, 0.1), Binomial(4, 0.1))
     with pytest.raises(likely.LikelyError, match="batch of distributions"):
         information.between("entropy", Binomial(3, torch.tensor([0.1, 0.2])))
+
+
+def test_the_model_table_is_its_probabilities():
+    p = random_table((2, 3), 0, zeros=False)
+    table = Table.from_array(p, names=("a", "b"))
+    q = Table.from_array(random_table((2, 3), 1, zeros=False))
+    assert float(information.entropy(table)) == pytest.approx(float(information.entropy(p)))
+    assert float(information.mutual_information(table, 0, 1)) == pytest.approx(
+        float(information.mutual_information(p, 0, 1))
+    )
+    assert float(information.kl(table, q)) == pytest.approx(float(information.kl(p, q.probabilities)))
+    with pytest.raises(likely.LikelyError, match="is a model and no table; use between"):
+        information.entropy(likely.build("bernoulli", likely.Binary((2,))))

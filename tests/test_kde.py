@@ -160,3 +160,12 @@ def test_bad_numbers_are_one_line():
         with pytest.raises(likely.LikelyError, match=message) as caught:
             ask()
         assert "\n" not in str(caught.value)
+
+
+def test_what_is_beyond_all_numbers_is_one_line():
+    with pytest.raises(likely.LikelyError, match="variances overflow"):
+        fitted(likely.Real((2,)), reals(50, 2) * 1e200)
+    model = fitted(likely.Real((2,)), reals(50, 2))
+    far = torch.tensor([[0.0, 0.0], [1e200, 0.0]], dtype=torch.float64)
+    with pytest.raises(likely.LikelyError, match="cannot complete row 1: what is known there is too far"):
+        model.complete(far, torch.tensor([True, False]), seed=0)

@@ -8,6 +8,7 @@ import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.decomposition import FactorAnalysis
 from torch import distributions as families
 from torch.distributions import constraints
 
@@ -426,3 +427,12 @@ def test_large_numbers_and_small_types():
     half = estimate(families.Exponential, torch.tensor([1.0, 2.0], dtype=torch.bfloat16))
     assert half.parameters["rate"].dtype == torch.float64
     assert likely.LikelyError is LikelyError
+
+
+def test_a_low_rank_covariance_does_not_stay_at_no_rank():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(400, 1)) @ np.array([[1.0, 2.0, -1.0, 0.5]]) + 0.3 * generator.normal(size=(400, 4))
+    with pytest.raises(LikelyError, match="the rank is not estimated; give a start that is not 0"):
+        estimate(families.LowRankMultivariateNormal, x)
+    found = estimate(families.LowRankMultivariateNormal, x, start={"cov_factor": torch.ones(4, 1)})
+    assert found.log_likelihood == pytest.approx(400 * FactorAnalysis(1, tol=1e-9).fit(x).score(x), abs=1e-3)

@@ -123,3 +123,16 @@ def test_bad_classes_are_one_line():
         model.log_prob(x)
     with pytest.raises(likely.LikelyError, match="nothing to learn"):
         model.m_step(model.e_step(x, cond, weight=torch.zeros(150)))
+
+
+def test_a_row_impossible_in_every_class_has_no_label():
+    from likely.families.by_class import ByClass
+    from likely.models import bernoulli
+
+    space, cond = likely.Binary((2,)), likely.Finite((), 2, ordered=False)
+    model = ByClass(space, cond, lambda: bernoulli.build(space, pseudo_count=0.0))
+    x = torch.tensor([[1, 0], [1, 1], [1, 0], [1, 1]], dtype=torch.uint8)
+    model.m_step(model.e_step(x, torch.tensor([0, 0, 1, 1])))
+    assert model.label_probabilities(x).sum(1).tolist() == pytest.approx([1.0] * 4)
+    with pytest.raises(likely.LikelyError, match="row 1 has probability 0 in every class"):
+        model.label_probabilities(torch.tensor([[1, 0], [0, 0]]))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.covariance import EllipticEnvelope
+from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -11,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import likely
+from likely.errors import LikelyError
 from likely.sklearn import Density, Outlier
 
 ESTIMATORS = (Density(), Density("gaussian"), Outlier(), Outlier("gaussian"))
@@ -146,3 +148,29 @@ def test_errors_are_one_line(x):
         Density("gan", steps=1, batch=50).fit(x).score_samples(x)
     with pytest.raises(ValueError, match="invalid parameters"):
         Density().set_params(inner__components=3)
+
+
+def test_missing_levels_are_integrated_out():
+    bits = (np.random.default_rng(0).random((300, 4)) < [0.9, 0.1, 0.5, 0.5]).astype(float)
+    bits[::3, 0] = np.nan
+    for model in ("bernoulli", "bernoulli_mixture"):
+        density = Density(model, levels=2, random_state=0).fit(bits)
+        assert np.isfinite(density.score_samples(bits)).all()
+        assert density.score_samples([[np.nan] * 4]) == pytest.approx(0, abs=1e-6)
+    assert density.predict_proba(bits).sum(1) == pytest.approx(1)
+    with pytest.raises(LikelyError, match="X has the value 7"):
+        Density("bernoulli", levels=2).fit([[np.nan, 7], [0, 1]])
+    with pytest.raises(LikelyError, match="missing values"):
+        Density("gaussian", levels=2).fit(bits)  # dequantised: it cannot
+
+
+def test_numbers_of_another_kind_are_one_line(x):
+    for levels in ("x", 1, 2.5):
+        with pytest.raises(LikelyError, match="levels must be None for reals, or a whole number"):
+            Density("bernoulli", levels=levels).fit(x)
+    for contamination in ("auto", None):
+        with pytest.raises(LikelyError, match="contamination must be above 0"):
+            Outlier("gaussian", contamination=contamination).fit(x)
+    with pytest.raises(NotFittedError, match="call 'fit'"):
+        Outlier("gaussian").fit(x).as_pyod().predict_proba(x)  # whose training rows it has not seen
+    assert hasattr(Density("bernoulli_mixture", levels=2), "predict_proba")

@@ -350,3 +350,22 @@ def test_bad_input_is_one_line():
     gone = Table.from_array([[0.0, 0.0], [0.5, 0.5]])
     with pytest.raises(likely.LikelyError, match="cannot complete row 0: what is known there has probability 0"):
         gone.complete(impossible)
+
+
+def test_functions_of_texts_compare_them():
+    table = Table.from_columns({"sky": ["grey", "blue", "grey", "grey"], "rain": [2, 0, 0, 2]})
+    assert table.expectation(lambda sky: sky == "grey") == pytest.approx(0.75)
+    assert table.expectation(lambda sky, rain: (sky != "blue") * rain) == pytest.approx(1.0)
+    assert table.expectation(lambda sky: sky) == pytest.approx(0.75)  # the levels, in the order of the alphabet
+    with pytest.raises(likely.LikelyError, match="variable 'sky' has no value 'green'; it has blue, grey"):
+        table.expectation(lambda sky: sky == "green")
+
+
+def test_functions_that_cannot_be_asked_are_one_line():
+    table = Table.from_columns({"a": [1, 0, 1], "b": [1, 0, 0]})
+    for function in (lambda a, b: a if a > b else b, lambda a: math.log(a)):
+        with pytest.raises(likely.LikelyError, match="called once, with tensors"):
+            table.expectation(function)
+    for function in (max, 3):
+        with pytest.raises(likely.LikelyError, match="a function of the variables is wanted"):
+            table.expectation(function)

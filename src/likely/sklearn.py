@@ -17,13 +17,14 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from likely import registry, training
-from likely.core import Bounded, Weighted
+from likely.core import Bounded, Marginal, Weighted
 from likely.core import Density as HasDensity
 from likely.data.parts import Part
 from likely.errors import LikelyError, unknown
@@ -64,7 +65,7 @@ class _Estimator(BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = self.levels is None and "log_marginal" in _abilities(self.model)
+        tags.input_tags.allow_nan = "log_marginal" in _abilities(self.model)
         return tags
 
     def _checked(self, X: Any, *, reset: bool) -> Tensor:
@@ -76,14 +77,16 @@ class _Estimator(BaseEstimator):
     def _space(self, size: int) -> Space:
         if self.levels is None:
             return Real((size,))
-        return Binary((size,)) if self.levels == 2 else Finite((size,), self.levels)
+        if not isinstance(self.levels, (int, np.integer)) or self.levels < 2:
+            raise LikelyError(f"levels must be None for reals, or a whole number, 2 or more, not {self.levels!r}.")
+        return Binary((size,)) if self.levels == 2 else Finite((size,), int(self.levels))
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the model.
 
         Arguments:
-            X: (N, D): reals, among which NaN stands for a missing value where the model can learn from such rows; or
-                whole numbers 0 to levels - 1.
+            X: (N, D): reals, or whole numbers 0 to levels - 1; among both NaN stands for a missing value where the
+                model can learn from such rows.
             y: ignored.
 
         Raises:
@@ -92,13 +95,19 @@ class _Estimator(BaseEstimator):
         """
         x = self._checked(X, reset=True)
         space = self._space(x.shape[1])
-        x = space.check(x, "X", missing=isinstance(space, Real))
+        missing = x.isnan() if isinstance(space, (Binary, Finite)) else torch.zeros(1, dtype=torch.bool)
+        if bool(missing.any()):
+            space.check(torch.where(missing, 0, x), "X")  # levels among which some are missing stay floating numbers
+        else:
+            x = space.check(x, "X", missing=isinstance(space, Real))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         known = {number.name for number in registry.entry(self.model).numbers}
         given = {name: getattr(self, name) for name in self._number_names()}
         model = registry.build(
             self.model, space, seed=seed, **{name: value for name, value in given.items() if name in known}
         )
+        if bool(missing.any()) and not isinstance(model, Marginal):
+            raise LikelyError(f"model '{self.model}' over levels cannot learn from missing values; fill them in.")
         options = {name: value for name, value in given.items() if name not in known}
         for name in options:
             if name not in training.options_of(model):
@@ -151,7 +160,7 @@ def _has_components(estimator: Any) -> bool:
     """Whether the model is a mixture, whose components can be told; before fitting, by its name."""
     if hasattr(estimator, "model_"):
         return hasattr(estimator.model_, "responsibilities")
-    return estimator.levels is None and estimator.model == "gmm"
+    return estimator.model == ("gmm" if estimator.levels is None else "bernoulli_mixture")
 
 
 class Density(DensityMixin, _Estimator):
@@ -236,7 +245,7 @@ class Outlier(OutlierMixin, _Estimator):
         Raises:
             LikelyError: as for `Density`; contamination is out of range.
         """
-        if not 0 < self.contamination <= 0.5:
+        if not isinstance(self.contamination, (int, float, np.number)) or not 0 < self.contamination <= 0.5:
             raise LikelyError(f"contamination must be above 0 and at most 0.5, not {self.contamination!r}.")
         super().fit(X, y)
         self.offset_ = float(np.percentile(self.score_samples(X), 100 * self.contamination))
@@ -295,6 +304,8 @@ class PyODDetector:
 
         These are PyOD's default "probabilities" of inlier and outlier: an order, and no calibrated probability.
         """
+        if not hasattr(self, "decision_scores_"):
+            raise NotFittedError("this detector is not fitted yet; call 'fit' with the training rows first.")
         low, high = self.decision_scores_.min(), self.decision_scores_.max()
         strange = np.clip((self.decision_function(X) - low) / max(high - low, np.finfo(float).tiny), 0, 1)
         return np.stack([1 - strange, strange], 1)

@@ -106,7 +106,8 @@ class Space(ABC):
         if not bool(ok.all()):
             row = int((~ok).flatten(1).any(1).nonzero()[0, 0]) if ok.dim() > 1 else int((~ok).nonzero()[0, 0])
             value = x[row][~ok[row]].flatten()[0].item()
-            raise SpaceError(f"{what} has the value {value:g} in row {row}; expected {self._values()} ({self}).")
+            help = "; is it missing? See `likely models --can log_marginal`, or take view='reals'" * (value != value)
+            raise SpaceError(f"{what} has the value {value:g} in row {row}; expected {self._values()} ({self}){help}.")
         return self._cast(x)
 
     def _cast(self, x: Tensor) -> Tensor:
@@ -332,12 +333,18 @@ class Sequence(Space):
     def check(self, x: Any, what: str = "x", *, missing: bool = False) -> Any:
         """Return x as `Ragged`; a plain tensor (B, T, *step.shape) counts as B sequences of full length T.
 
-        A list of sequences of different lengths, each (T, *step.shape), is taken too.
+        A list of sequences of different lengths, each (T, *step.shape), is taken too; where steps are symbols, so are
+        texts, "abba", and lists of symbols.
         """
-        if isinstance(x, list):
-            x = ragged(x)
+        if isinstance(x, (list, tuple)) and not isinstance(x, Ragged):
+            x = ragged([self._spelt(one, what) for one in x])
         if not isinstance(x, Ragged):
-            x = torch.as_tensor(x)
+            try:
+                x = torch.as_tensor(x)
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise SpaceError(
+                    f"{what} cannot be read as sequences ({error}); give a list of arrays, one for each."
+                ) from None
             if x.dim() < 2:
                 raise SpaceError(f"{what} has shape {tuple(x.shape)}, expected (B, T, ...) for {self}.")
             x = Ragged(x, torch.full((len(x),), x.shape[1]))
@@ -348,6 +355,23 @@ class Sequence(Space):
             raise SpaceError(f"{what} has a length of {longest} steps; {self} allows 0 to {self.length}.")
         steps = self.step.check(x.values.flatten(0, 1), f"a step of {what}", missing=missing)
         return Ragged(steps.reshape(x.values.shape), x.lengths.to(torch.int64))
+
+    def _spelt(self, sequence: Any, what: str) -> Any:
+        """Return a text, or a list of symbols, as the levels that these are called by; anything else as it is."""
+        spelt = isinstance(sequence, str) or (
+            isinstance(sequence, (list, tuple)) and len(sequence) and all(isinstance(one, str) for one in sequence)
+        )
+        if not spelt:
+            return sequence
+        known = getattr(self.step, "categories", None)
+        if known is None:
+            raise SpaceError(
+                f"{what} has the text {str(sequence)[:40]!r}, and the steps of {self} have no names: give numbers."
+            )
+        strange = next((symbol for symbol in sequence if symbol not in known), None)
+        if strange is not None:
+            raise SpaceError(f"{what} has the symbol {strange!r}; known are {', '.join(known[:20])}.")
+        return [known.index(symbol) for symbol in sequence]
 
     def random(self, n: int, generator: torch.Generator | None = None) -> Any:
         lengths = torch.randint(1, self.length + 1, (n,), generator=generator)

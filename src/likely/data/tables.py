@@ -28,7 +28,7 @@ Columns = dict[str, np.ndarray]  #: name -> float64 with NaN for missing, or tex
 
 
 def read_table(path: Path, *, cond: str | None = None, weight: str | None = None, levels: bool = False) -> Rows:
-    """Read a table, one datum a row: `Binary` where all values are 0 or 1, else `Real`, with the columns' names.
+    """Read a table, one datum a row: `Binary` where all known values are 0 or 1, else `Real`, with the columns' names.
 
     A column called label, labels or class, or y beside no x, becomes labels if it holds text or whole numbers; seen as
     levels it is a variable like the others, unless cond asks for labels.
@@ -63,8 +63,11 @@ def read_table(path: Path, *, cond: str | None = None, weight: str | None = None
             _check_column(path, name, columns[name])
         values = np.stack([columns[name] for name in names], 1).astype(np.float32)
         shape = (len(names),)
-        space: Space = Binary(shape, names=labels) if np.isin(values, (0, 1)).all() else Real(shape, names=labels)
-        rows = Rows(torch.from_numpy(values).to(space.dtype), space)
+        missing = np.isnan(values)
+        bits = (missing | np.isin(values, (0, 1))).all()
+        space: Space = Binary(shape, names=labels) if bits else Real(shape, names=labels)
+        x = torch.from_numpy(values)  # bits of which some are missing stay floating numbers, NaN among them
+        rows = Rows(x if missing.any() else x.to(space.dtype), space)
     if label is not None:
         rows.classes = strata(columns[label])
     if given is not None:

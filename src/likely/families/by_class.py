@@ -107,8 +107,14 @@ class ByClass(Marginal, Completer, Statistics):
 
         Raises:
             SpaceError: x is not of the space.
+            LikelyError: a row has probability 0 in every class.
         """
-        return self._joint(x).softmax(1)
+        joint = self._joint(x)
+        possible = joint.amax(1) > -torch.inf
+        if not bool(possible.all()):
+            row = int((~possible).nonzero()[0, 0])
+            raise LikelyError(f"row {row} has probability 0 in every class, so nothing can be said of its label.")
+        return joint.softmax(1)
 
     def _joint(self, x: Any) -> Tensor:
         scores = [self.of(c).log_prob(x) for c in range(len(self.classes))]

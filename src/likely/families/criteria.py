@@ -43,7 +43,7 @@ def bic(model: Any, x: Any, cond: Any = None, *, weight: Any = None) -> float:
         weight: how much each row counts, (N,); N is their sum.
 
     Raises:
-        LikelyError: the model has no exact density, or does not count its parameters.
+        LikelyError: the model has no exact density or does not count its parameters, or there are no rows.
     """
     count, total = _sums(model, x, cond, weight)
     return float(model.free_parameters * math.log(count) - 2 * total)
@@ -64,7 +64,15 @@ def check_counted(model: Any) -> None:
 def _sums(model: Any, x: Any, cond: Any, weight: Any) -> tuple[float, float]:
     check_counted(model)
     score = model.log_prob(x, cond).double()
-    weight = torch.ones_like(score) if weight is None else torch.as_tensor(weight).to(score)
+    try:
+        weight = torch.ones_like(score) if weight is None else torch.as_tensor(weight).to(score)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise LikelyError(f"weight cannot be read as numbers ({error}).") from None
+    if weight.shape != score.shape or not bool(((weight >= 0) & weight.isfinite()).all()):
+        raise LikelyError(f"weight must be {len(score)} finite numbers, each 0 or more.")
+    if not float(weight.sum()) > 0:
+        raise LikelyError("no criterion can be taken of no rows.")
+    score = torch.where(weight > 0, score, 0)  # an impossible row that counts nothing says nothing
     return float(weight.sum()), float(score @ weight)
 
 

@@ -21,6 +21,7 @@ from likely.spaces import batches
 
 WIDE = torch.float64
 NEAR = 1 << 15  #: how many numbers are worked on at once, so that what is computed from them stays near the processor
+NEVER = -1e30  #: stands for log 0 in sums of logarithms
 FEW = 8  #: up to so many levels, tables of several entries are read and counted by dense products with indicators
 
 
@@ -120,7 +121,15 @@ class Table(Emission):
 
     def put(self, probabilities: Tensor) -> None:
         """Set the probabilities, (K, D, levels)."""
-        self.table = probabilities.to(self.table).permute(1, 2, 0).log().contiguous()
+        # a checkpoint holds finite numbers only
+        self.table = probabilities.to(self.table).permute(1, 2, 0).log().clamp(min=NEVER).contiguous()
+
+    @property
+    def _log_chance(self) -> Tensor:
+        """Return log p(level | state, entry), (D, levels, K), -inf at levels that are impossible."""
+        if float(self.table.min()) > NEVER / 2:
+            return self.table
+        return self.table.masked_fill(self.table <= NEVER / 2, -torch.inf)
 
     def start(self, x: Tensor, known: Tensor) -> None:
         """Start from the overall frequencies: bent at random for one entry, pulled to clusters of steps for many."""
@@ -152,9 +161,11 @@ class Table(Emission):
         return (here if known is None else here & known[:, :, None]).to(dtype).reshape(-1, self.size * self.levels)
 
     def log_density(self, x: Tensor, known: Tensor | None, dtype: torch.dtype) -> Tensor:
-        table = self.table.to(dtype)
+        table = self._log_chance.to(dtype)
         if self.size > 1 and self.levels <= FEW:
-            return self._indicators(x, known, dtype) @ table.reshape(-1, self.states)
+            # A product would make 0 times log 0 of a level that is impossible, and did not occur.
+            found = self._indicators(x, known, dtype) @ table.clamp(min=NEVER).reshape(-1, self.states)
+            return found.masked_fill_(found <= NEVER / 2, -torch.inf)
         table = nn.functional.pad(table, (0, 0, 0, 1))  # what is not known has log-probability 0
         return read(table.reshape(-1, self.states), self._cells(x, known))
 
@@ -162,7 +173,7 @@ class Table(Emission):
         """Scale the table instead of what is read from it, where a step is one entry."""
         if self.size > 1 or known is not None:
             return super().likelihood(x, known, out)
-        table, code = self.table[0], x[:, 0].int()
+        table, code = self._log_chance[0], x[:, 0].int()
         highest = table.amax(1, keepdim=True)
         torch.index_select((table - highest).exp().to(out.dtype), 0, code, out=out)
         return out, highest.to(out.dtype).index_select(0, code)

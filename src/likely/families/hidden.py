@@ -22,6 +22,8 @@ from likely.spaces import Ragged, Sequence, batches
 
 CELLS = 4_000_000  #: how many numbers (steps x sequences x states) one recursion holds in memory
 
+IMPOSSIBLE = "sequence {row} has probability 0, so nothing can be said of its states."
+
 Rows = slice | Tensor  #: some sequences of a batch
 
 
@@ -161,6 +163,10 @@ class Hidden(Marginal, Completer, ABC):
             # the batch may be cut to fewer steps here than in `steps`
             here = (slice(len(frame)), rows)
             forward = recursions.log_forward(self.initial, self.transition, frame)
+            if len(forward):
+                possible = torch.ones(len(lengths), dtype=torch.bool, device=frame.device)
+                possible[rows] = forward[-1].amax(1) > -torch.inf
+                _check_possible(possible, "cannot complete row {row}: what is known there has probability 0.")
             path = recursions.draw_path(self.transition, forward)
             part = drawn[here]
             part[seen] = self.emission.draw_given_known(steps[here][seen], mask[here][seen], path[seen]).double()
@@ -182,8 +188,10 @@ class Hidden(Marginal, Completer, ABC):
 
         Raises:
             SpaceError: x is not of the space.
+            LikelyError: a sequence has probability 0, so that nothing can be said of its states.
         """
         x, known = self._observed(x)
+        _, lengths, _ = self._steps(x)
 
         def ask(x: Any, known: Tensor | None) -> tuple[Tensor]:
             frame, seen, lengths = self._frames(x, known)
@@ -194,12 +202,15 @@ class Hidden(Marginal, Completer, ABC):
             return (share.transpose(0, 1),)
 
         (share,) = self._each(ask, x, known)
+        seen = inside(share.shape[1], lengths).T
+        _check_possible(((share.sum(2) > 0.5) | ~seen).all(1), IMPOSSIBLE)
         return share
 
     def viterbi(self, x: Any) -> tuple[Tensor, Tensor]:
         """Return the most probable path of states, (B, T), -1 at padding, and log p(path, x | length), (B,), in nats.
 
-        The path is the best as a whole; its states need not be the most probable ones step by step (`posterior`).
+        The path is the best as a whole; its states need not be the most probable ones step by step (`posterior`). Of a
+        sequence that is impossible the second is -inf, and the path means nothing.
 
         Arguments:
             x: values of the space, (B, *shape) or `Ragged`; NaN entries are summed out.
@@ -226,7 +237,7 @@ class Hidden(Marginal, Completer, ABC):
 
         Raises:
             SpaceError: x is not of the space.
-            LikelyError: steps is not positive.
+            LikelyError: steps is not positive, or a sequence has probability 0.
         """
         if not isinstance(steps, int) or steps < 1:
             raise LikelyError(f"steps must be a whole number, 1 or more, not {steps!r}.")
@@ -246,6 +257,7 @@ class Hidden(Marginal, Completer, ABC):
             return (torch.stack(ahead, 1),)
 
         (chances,) = self._each(ask, x, known)
+        _check_possible(chances[:, 0].sum(1) > 0.5, IMPOSSIBLE)
         mean = torch.einsum("bsk,k...->bs...", chances, self.emission.mean())
         return Prediction(chances, mean.reshape(len(lengths), steps, *self.step_shape, *mean.shape[3:]))
 
@@ -268,6 +280,12 @@ class Hidden(Marginal, Completer, ABC):
         with self._asked():
             parts = [ask(cut(x, rows), cut(known, rows)) for rows in pieces]
         return tuple(_joined(list(part), pieces) for part in zip(*parts, strict=True))
+
+
+def _check_possible(possible: Tensor, message: str) -> None:
+    """Raise one line that names the first row that is impossible; possible is (B,)."""
+    if not bool(possible.all()):
+        raise LikelyError(message.format(row=int((~possible).nonzero()[0, 0])))
 
 
 def inside(longest: int, lengths: Tensor) -> Tensor:

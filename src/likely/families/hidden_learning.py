@@ -37,7 +37,7 @@ class Learned(Hidden, Statistics, ABC):
             "transition": torch.zeros_like(self.transition),
         }
         if len(self.lengths):
-            total["lengths"] = lengths.bincount(weight.double(), minlength=len(self.lengths))
+            total["lengths"] = lengths.bincount(weight.double(), minlength=len(self.lengths)).to(self.lengths)
             total["log_likelihood"] = total["lengths"] @ self.lengths.log()
         pieces = self._together(lengths) or [slice(0, 0)]
         for rows in pieces:
@@ -80,7 +80,7 @@ class Learned(Hidden, Statistics, ABC):
                 f"the given states of sequence {row} are impossible: a transition or first state has probability 0."
             )
         stats = self.emission.statistics(flat, mask, found.posterior.to(own))
-        stats["log_likelihood"] = found.log_likelihood @ weight.double()
+        stats["log_likelihood"] = torch.where(weight > 0, found.log_likelihood * weight.double(), 0).sum()
         stats["initial"] = found.posterior[: packing.sizes[0] if packing.sizes else 0].sum(0, dtype=torch.float64)
         stats["transition"] = found.pairs
         return stats
@@ -150,7 +150,10 @@ class Learned(Hidden, Statistics, ABC):
         """Return given states as (B, T), -1 where nothing is given."""
         longest = int(lengths.max()) if len(lengths) else 0
         rows = states.values if isinstance(states, Ragged) else states
-        rows = [torch.as_tensor(row).long() for row in rows]
+        try:
+            rows = [torch.as_tensor(row).long() for row in rows]
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise SpaceError(f"states must be whole numbers, a list for each sequence ({error}).") from None
         if len(rows) != len(lengths):
             raise SpaceError(f"states are given for {len(rows)} sequences, x has {len(lengths)}.")
         path = torch.full((len(lengths), longest), -1, dtype=torch.int64, device=self.device)

@@ -227,7 +227,8 @@ class Joint(Marginal, Completer):
     def expectation(self, function: Callable[..., Any]) -> float:
         """Return E[f] of a function of the variables, which its arguments name: `lambda die, coin: die * coin`.
 
-        The function is called once, with tensors: the categories where these are numbers, else the levels.
+        The function is called once, with tensors: the categories where these are numbers, else the levels, which can
+        be compared with what they are called: `lambda sky, rain: (sky == "grey") * rain`.
 
         Raises:
             LikelyError: an argument is not a variable.
@@ -244,9 +245,10 @@ class Joint(Marginal, Completer):
 
     def _moments(self, *functions: Callable[..., Any]) -> tuple[Tensor, Tensor]:
         """Return the mean of the first function, and the covariance of the first and the last."""
-        if not all(map(callable, functions)):
-            raise LikelyError("a function of the variables is wanted: lambda rain, wind: rain * wind.")
-        arguments = [list(inspect.signature(function).parameters) for function in functions]
+        try:
+            arguments = [list(inspect.signature(function).parameters) for function in functions]
+        except (TypeError, ValueError):  # it cannot be called, or does not say what it takes
+            arguments = [[]]
         names = list(dict.fromkeys(name for each in arguments for name in each))
         if not names:
             raise LikelyError("a function of the variables is wanted: lambda rain, wind: rain * wind.")
@@ -260,10 +262,19 @@ class Joint(Marginal, Completer):
         for d, name in enumerate(names):
             named = table.categories[d]
             numbers = named is not None and all(isinstance(value, (int, float)) for value in named)
-            columns[name] = torch.tensor(named)[levels[:, d]] if numbers else levels[:, d]
+            if numbers or named is None:
+                columns[name] = torch.tensor(named)[levels[:, d]] if numbers else levels[:, d]
+            else:
+                columns[name] = tabular.called(levels[:, d], name, named)
         values = []
         for function, each in zip(functions, arguments, strict=True):
-            value = function(*(columns[name] for name in each))
+            try:
+                value = function(*(columns[name] for name in each))
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise LikelyError(
+                    "a function of the variables is called once, with tensors: write (a > b) * a for `a if a > b else "
+                    f"0` and torch.log for math.log; it failed: {error}."
+                ) from None
             try:
                 values.append(torch.as_tensor(value, dtype=torch.float64).expand(len(p)))
             except (TypeError, ValueError, RuntimeError):

@@ -212,6 +212,33 @@ def independence(joint: Tensor, rows: float, level: float) -> Independence:
     return Independence(p >= level, amount, statistic, freedom, p)
 
 
+class _Called(Tensor):
+    """Levels of a variable whose values are texts, which can be compared with these."""
+
+    of: tuple[str, tuple[Any, ...]]  #: the variable, and what its levels are called
+
+    def _level(self, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        name, categories = self.of
+        return level_of(value, name, len(categories), categories)
+
+    def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
+        return self.as_subclass(Tensor) == self._level(other)
+
+    def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
+        return self.as_subclass(Tensor) != self._level(other)
+
+    __hash__ = Tensor.__hash__
+
+
+def called(levels: Tensor, name: str, categories: tuple[Any, ...]) -> Tensor:
+    """Return levels that can be compared with what they are called: `sky == "grey"`."""
+    found = levels.as_subclass(_Called)
+    found.of = (name, categories)
+    return found
+
+
 def level_of(value: Any, name: str, size: int, categories: tuple[Any, ...] | None) -> int:
     """Return the level of a variable's value: its place among the categories, or the number itself.
 

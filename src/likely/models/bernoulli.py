@@ -24,6 +24,8 @@ from likely.core import Completer, Marginal, Model, Statistics
 from likely.errors import LikelyError
 from likely.spaces import Binary, Finite, Space, accept
 
+NEVER = -1e30  #: stands for log 0 in the table: a checkpoint holds finite numbers only
+
 
 class Bernoulli(Marginal, Completer, Statistics):
     """Independent entries over bits or levels.
@@ -46,7 +48,7 @@ class Bernoulli(Marginal, Completer, Statistics):
         super().__init__(space)
         if not 0 <= pseudo_count < float("inf"):
             raise LikelyError(f"pseudo_count must be a number, 0 or more, not {pseudo_count}.")
-        self.levels = space.levels
+        self.levels, self.sizes = space.levels, space.sizes
         self.pseudo_count = pseudo_count
         sizes = torch.tensor(space.sizes)[:, None]
         uniform = (torch.arange(self.levels) < sizes) / sizes  # levels that an entry does not have get none
@@ -58,16 +60,26 @@ class Bernoulli(Marginal, Completer, Statistics):
         """The probability of each level at each entry, (*shape, levels)."""
         return self.table.exp().reshape(*self.space.shape, self.levels)
 
+    @property
+    def free_parameters(self) -> int:
+        """How many numbers the tables are free to choose."""
+        return sum(size - 1 for size in self.sizes)
+
     def _log_marginal(self, x: Tensor, known: Tensor, cond: Tensor | None) -> Tensor:
         x, known = x.reshape(len(x), -1).long(), known.reshape(len(x), -1)
         entry = torch.arange(x.shape[1], device=x.device)
-        return torch.where(known, self.table[entry, x], 0).sum(1)
+        score = torch.where(known, self.table[entry, x], 0).sum(1)
+        return torch.where(score > NEVER / 2, score, -torch.inf)
 
     def _sample(self, n: int, cond: Tensor | None) -> Tensor:
         drawn = torch.multinomial(self.table.exp(), n, replacement=True)
         return drawn.T.reshape(n, *self.space.shape)
 
     def _complete(self, x: Tensor, known: Tensor, cond: Tensor | None) -> Tensor:
+        possible = self._log_marginal(x, known, cond) > -torch.inf
+        if not bool(possible.all()):
+            row = int((~possible).nonzero()[0, 0])
+            raise LikelyError(f"cannot complete row {row}: what is known there has probability 0.")
         return torch.where(known, x.long(), self._sample(len(x), cond))
 
     def _e_step(self, x: Tensor, cond: Tensor | None, known: Tensor | None, weight: Tensor) -> dict[str, Tensor]:
@@ -80,7 +92,7 @@ class Bernoulli(Marginal, Completer, Statistics):
         counts = (entry * self.levels + flat).flatten().bincount(each.flatten(), minlength=self.table.numel())
         return {
             "count": weight.sum(dtype=torch.float64),
-            "log_likelihood": score.double() @ weight.double(),
+            "log_likelihood": torch.where(weight > 0, score.double() * weight.double(), 0).sum(),
             "counts": counts.reshape(self.table.shape),
         }
 
@@ -93,8 +105,8 @@ class Bernoulli(Marginal, Completer, Statistics):
         self.table.copy_(self._log(torch.where(total > 0, counts / total, self.uniform)))
 
     def _log(self, p: Tensor) -> Tensor:
-        """Return the logarithm, and a finite number whose exponential is 0 at levels that an entry does not have."""
-        return torch.where(self.uniform > 0, p.log(), -1e30)
+        """Return the logarithm, and at 0 a finite number whose exponential is 0."""
+        return p.log().clamp(min=NEVER)
 
 
 def build(space: Space, *, pseudo_count: float = 1.0) -> Model:

@@ -54,7 +54,7 @@ class BernoulliMixture(Marginal, Completer, Statistics):
     autocast: ClassVar[bool] = False
     rows_at_once: ClassVar[int] = 4096
     weight: Tensor  #: w_k, (K,), float64
-    table: Tensor  #: log p_kd(level), (K, D, levels)
+    table: Tensor  #: log p_kd(level), (K, D, levels), float64: in float32 EM gives sums in another order another fit
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class BernoulliMixture(Marginal, Completer, Statistics):
         self.levels, self.pseudo_count, self.first, self.n_init = space.levels, pseudo_count, first, n_init
         self.register_buffer("weight", torch.full((components,), 1 / components, dtype=torch.float64))
         # Components must differ, or EM could never part them.
-        table = torch.rand(components, space.size, self.levels) + 1
+        table = torch.rand(components, space.size, self.levels, dtype=torch.float64) + 1
         self.register_buffer("table", (table / table.sum(2, keepdim=True)).log())
 
     @property
@@ -99,18 +99,23 @@ class BernoulliMixture(Marginal, Completer, Statistics):
 
         Arguments:
             x: values of the space, (B, *shape).
-            known: True where an entry is observed, (B, *shape) or (*shape); None means all.
+            known: True where an entry is observed, (B, *shape) or (*shape); None means all, or where x is not NaN.
 
         Raises:
             SpaceError: x or known does not fit.
         """
+        if known is None and (seen := _seen(x)) is not None:
+            known = seen
+        if known is not None:
+            known = torch.as_tensor(known, dtype=torch.bool).expand(torch.as_tensor(x).shape)
+            x = torch.where(known, torch.as_tensor(x), 0)
         x, _ = self._given(x, None)
-        mask = None if known is None else torch.as_tensor(known).expand(x.shape).reshape(len(x), -1)
+        mask = None if known is None else known.to(self.device).reshape(len(x), -1)
         with self._asked():
             return self._by_rows(lambda x, mask: self._log_joint(x, mask).softmax(1), x, mask)
 
     def _design(self, x: Tensor, known: Tensor | None) -> Tensor:
-        """Return 1 where a known entry has a level above 0, (B, D * (levels - 1)), in the table's precision."""
+        """Return 1 where a known entry has a level above 0, (B, D * (levels - 1)), in float64."""
         x = x.reshape(len(x), -1)
         if self.levels == 2:
             hot = x.to(self.table.dtype)
@@ -176,15 +181,19 @@ class BernoulliMixture(Marginal, Completer, Statistics):
         _, self.weight, self.table = max(found, key=lambda one: one[0])
 
     def _begin(self, x: Tensor) -> None:
-        components, flat = len(self.weight), x.reshape(len(x), -1).long()
+        components, flat = len(self.weight), x.reshape(len(x), -1)
+        seen = _seen(flat)
+        known = torch.ones_like(flat, dtype=torch.bool) if seen is None else seen
+        flat = torch.where(known, flat, -1).long()
+        hot = torch.arange(self.levels, device=x.device)
+        mean = torch.stack([(flat == level).double().sum(0) for level in hot.tolist()], 1)
+        mean = (mean + 1 / self.levels) / (known.sum(0)[:, None] + 1)
+        flat = torch.where(known, flat, (mean @ hot.double()).round().long())  # something typical where unknown
         if self.first == "random":
             chosen = flat[torch.randperm(len(x), device=x.device)[:components]]
         else:
             levels = flat.to(self.table.dtype)  # of two levels this is the number of entries that differ
             chosen = kmeans.plus_plus(levels, components).long()
-        hot = torch.arange(self.levels, device=x.device)
-        mean = torch.stack([(flat == level).double().mean(0) for level in hot.tolist()], 1)
-        mean = (mean * len(x) + 1 / self.levels) / (len(x) + 1)
         # A little noise parts components that start from equal rows.
         noise = torch.rand(components, flat.shape[1], self.levels, dtype=torch.float64, device=x.device)
         noise = noise / noise.sum(2, keepdim=True)
@@ -242,6 +251,13 @@ class BernoulliMixture(Marginal, Completer, Statistics):
         table = table.clamp(min=LEAST)
         self.table = (table / table.sum(2, keepdim=True)).log().to(self.table.dtype)
         self.weight = mass / mass.sum()
+
+
+def _seen(x: Any) -> Tensor | None:
+    """Return where levels are not NaN; None where nothing is missing."""
+    x = torch.as_tensor(x)
+    missing = x.isnan() if x.is_floating_point() else None
+    return None if missing is None or not bool(missing.any()) else ~missing
 
 
 def build(

@@ -97,7 +97,9 @@ class HMM(Learned):
         size = math.prod(self.step_shape)
         if isinstance(step, Real):
             if counts:
-                raise SpaceError(f"counts needs whole numbers: Finite or Binary, not {step}.")
+                raise SpaceError(
+                    f"counts needs whole numbers: Finite or Binary, not {step}; load them with view='bytes'."
+                )
             self.emission = Gaussians(states, size, components, covariance, floor)
         else:
             if components > 1:
@@ -271,8 +273,11 @@ def _random_moves(allowed: Tensor) -> Tensor:
 
 
 def _shaped(name: str, value: Any, shape: tuple[int, ...]) -> Tensor:
-    value = torch.as_tensor(value, dtype=torch.float64)
-    if value.numel() != math.prod(shape) or len(value) != shape[0]:
+    try:
+        value = torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise LikelyError(f"{name} cannot be read as an array of numbers ({error}); expected {shape}.") from None
+    if value.numel() != math.prod(shape) or not value.dim() or len(value) != shape[0]:
         raise LikelyError(f"{name} has shape {tuple(value.shape)}, expected {shape}.")
     if not bool(value.isfinite().all()):
         raise LikelyError(f"{name} must be finite numbers.")

@@ -126,6 +126,8 @@ class Independent(Marginal, Completer, Statistics):
         self.rows = flat.clone()
         center = flat.nanmean(0).nan_to_num(nan=0.0)
         deviation = (flat - center).square().nanmean(0).sqrt()
+        if bool(deviation.isinf().any()):
+            raise LikelyError("the data's variances overflow: rescale the data, or look for entries beyond 1e150.")
         self.center = center
         # a constant or unknown column has no width of its own
         self.scale = torch.where(deviation > 1e-12 * center.abs(), deviation, 1.0)

@@ -143,6 +143,10 @@ class KDE(Marginal, Completer, Statistics):
 
     def _complete(self, x: Tensor, known: Tensor, cond: Tensor | None) -> Tensor:
         share = self._log_kernels(x, known).softmax(1)
+        near = share.isfinite().all(1)
+        if not bool(near.all()):
+            row = int((~near).nonzero()[0, 0])
+            raise LikelyError(f"cannot complete row {row}: what is known there is too far from every kernel.")
         drawn = self._near(torch.multinomial(share, 1)[:, 0])
         return torch.where(known, x, drawn.to(x.dtype))
 
@@ -180,6 +184,8 @@ class KDE(Marginal, Completer, Statistics):
         self.rows = flat.clone()
         # One number says how far values scatter: on levels all entries share it, since h is in levels.
         spread = flat.double().std(0, unbiased=False)
+        if not bool(spread.isfinite().all()):
+            raise LikelyError("the data's variances overflow: rescale the data, or look for entries beyond 1e150.")
         if self.levels == 0:
             self.center = flat.double().mean(0)
             self.scale = torch.where(spread > 1e-12 * self.center.abs(), spread, 1.0)

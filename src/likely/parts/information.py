@@ -58,8 +58,8 @@ def entropy(p: Any, *, unit: str = "nats") -> Tensor:
     """Return H(P) = -sum p log p, (): the mean surprise; of a density the differential entropy.
 
     Arguments:
-        p: a table, or a `torch.distributions` distribution whose entropy has a closed form or whose values are finitely
-            many (`between("entropy", p)` estimates the others).
+        p: a table (an array, or the model `table`), or a `torch.distributions` distribution whose entropy has a closed
+            form or whose values are finitely many (`between("entropy", p)` estimates the others).
         unit: nats or bits.
 
     Raises:
@@ -166,9 +166,15 @@ def total_variation(p: Any, q: Any) -> Tensor:
 def table_of(p: Any) -> Tensor:
     """Return probabilities as a float64 table: checked, or listed from a distribution with finitely many values.
 
+    The model `table` stands for the array of its probabilities, one axis per variable.
+
     Raises:
         LikelyError: a probability is negative, they don't sum to 1, or the values cannot be listed.
     """
+    if hasattr(p, "factorisation"):  # known by what it can do: this package's tables lie above this module
+        p = p.probabilities
+    if isinstance(getattr(p, "space", None), Space):
+        raise LikelyError(f"{type(p).__name__} is a model and no table; use between(...).")
     if isinstance(p, Distribution):
         if not p.has_enumerate_support or p.batch_shape or p.event_shape:
             raise LikelyError(f"{p} is no single distribution over finitely many values; use between(...).")

@@ -174,6 +174,12 @@ class Parametric:
             return tuple(value.shape[len(self.batch) :] if self._by_column(value) else value.shape)
         if not constraint.event_dim:
             return ()
+        if self.family is families.LowRankMultivariateNormal and name == "cov_factor":
+            size = self.event[-1]
+            raise LikelyError(
+                f"cov_factor is ({size}, rank), and the rank is not estimated; give a start that is not 0, which would "
+                f"stay so: start={{'cov_factor': torch.randn({size}, 1)}}."
+            )
         if self.levels:
             return (self.levels,)
         return (self.event[-1],) * constraint.event_dim if self.event else ()
