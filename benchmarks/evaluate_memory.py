@@ -4,7 +4,10 @@ Both folders are made here, of smooth random pictures, the fakes a little roughe
 runs as a process of its own, whose highest resident set the system counts. Without `--pictures` this is the whole
 claim: 50,000 pictures in each folder.
 
-Usage: python benchmarks/evaluate_memory.py [--pictures 50000] [--side 32] [--colour rgb] [--features pca]
+With `--run` it is `likely evaluate RUN -n 50000` instead: what is drawn from a model, and held.
+
+Usage: python benchmarks/evaluate_memory.py --run RUN [--number 50000] [-- further options of likely evaluate]
+       python benchmarks/evaluate_memory.py [--pictures 50000] [--side 32] [--colour rgb] [--features pca]
            [--kind folder|zip|tar.gz|npy|npz] [--folder DIR] [-- further options of likely evaluate]
 """
 
@@ -12,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import resource
 import subprocess
 import sys
@@ -93,8 +95,13 @@ def main() -> None:
     parser.add_argument("--features", default="pca")
     parser.add_argument("--kind", choices=("folder", "zip", "tar", "tar.gz", "npy", "npz"), default="folder")
     parser.add_argument("--folder", type=Path, help="where the pictures are written; without it, a temporary folder")
+    parser.add_argument("--run", help="a run folder to measure, instead of two folders of pictures")
+    parser.add_argument("--number", type=int, default=50_000, help="how many samples to draw from it")
     parser.add_argument("options", nargs="*", help="further options of likely evaluate, behind --")
     asked = parser.parse_args()
+    if asked.run is not None:
+        measure([asked.run, "-n", str(asked.number), *asked.options])
+        return
     channels = 1 if asked.colour == "grey" else 3
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         begin = time.perf_counter()
@@ -105,14 +112,16 @@ def main() -> None:
         made = time.perf_counter() - begin
         side = f"{asked.side} x {asked.side}"
         print(f"{asked.pictures:,} pictures of {side}, {asked.colour}, in each {asked.kind}; made in {made:.0f} s")
-        command = [sys.executable, "-m", "likely.cli", "evaluate", "--real", str(sets[0]), "--fake", str(sets[1])]
-        command += ["--features", asked.features, *asked.options]
-        begin = time.perf_counter()
-        done = subprocess.run(command, env={**os.environ}, check=False)
-        minutes = (time.perf_counter() - begin) / 60
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        options = " ".join(["--features", asked.features, *asked.options])
-        print(f"likely evaluate {options}: exit {done.returncode}, peak {peak:,.0f} MiB, {minutes:.1f} minutes")
+        measure(["--real", str(sets[0]), "--fake", str(sets[1]), "--features", asked.features, *asked.options])
+
+
+def measure(words: list[str]) -> None:
+    """Run `likely evaluate` and print the highest resident set of its process and how long it took."""
+    begin = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "likely.cli", "evaluate", *words], check=False)
+    minutes = (time.perf_counter() - begin) / 60
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"likely evaluate {' '.join(words)}: exit {done.returncode}, peak {peak:,.0f} MiB, {minutes:.1f} minutes")
 
 
 if __name__ == "__main__":

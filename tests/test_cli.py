@@ -593,6 +593,85 @@ def test_evaluate_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert "bits/dim" in text
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("evaluate", 2, "give a run, or both --real and --fake"),
+        ("evaluate exact --metrics frechett", 2, "Did you mean 'frechet'"),
+        ("evaluate exact --metrics ,", 1, "no metric is named"),
+        ("evaluate exact --features inceptio", 2, "Did you mean 'inception-v3-fid'"),
+        ("evaluate exact --part tset", 2, "Did you mean 'test'"),
+        ("evaluate exact -n 1", 2, "--number must be 2 or more, not 1"),
+        ("evaluate exact -n -5", 2, "--number must be 2 or more, not -5"),
+        ("evaluate exact -k 0", 2, "--k must be 1 or more, not 0"),
+        ("evaluate exact --seed -1", 2, "--seed must be a whole number from 0"),
+        ("evaluate exact --processes -1", 1, "processes must be a whole number, 1 or more, not -1"),
+        ("evaluate exact --real digits --fake digits", 2, "give either a run, or --real and --fake"),
+        ("evaluate nowhere", 1, "'nowhere' is not a run folder"),
+        ("evaluate hollow", 1, "'hollow' is not a run folder"),
+        ("evaluate table.csv", 1, "'table.csv' is not a run folder"),
+        ("evaluate exact --data damaged.npz", 1, "damaged.npz: damaged"),
+        ("evaluate --real digits", 2, "give a run, or both --real and --fake"),
+        ("evaluate --real digits --fake digits --metrics frechet", 2, "name an extractor, such as --features pca"),
+        ("evaluate --real digits --fake digits --metrics features", 2, "name an extractor, such as --features pca"),
+        ("evaluate --real digits --fake digits --part valid", 2, "--part: for a run only"),
+        ("evaluate --real digits --fake digits -n 5 --data mnist", 2, "--data, --number: for a run only"),
+        ("evaluate --real nowhere.npz --fake digits", 1, "nowhere.npz: no such file or folder"),
+        ("evaluate --real hollow --fake digits", 1, "hollow: holds no pictures"),
+        ("evaluate --real damaged.npz --fake digits", 1, "damaged.npz: damaged"),
+        ("evaluate --real damaged.zip --fake digits", 1, "damaged.zip: damaged"),
+        ("evaluate --real words.txt --fake words.txt", 1, "sequences differ in length"),
+        ("compare --models vea", 2, "Did you mean 'vae'"),
+        ("compare --models bernoulli,bernoulli", 2, "model bernoulli stands twice"),
+        ("compare --models bernoulli --seed 1 --seed 1", 2, "--seed 1 stands twice"),
+        ("compare --models bernoulli --seed -1", 2, "--seed must be a whole number from 0"),
+        ("compare --models bernoulli -n 0", 2, "--number must be 2 or more, not 0"),
+        ("compare --models bernoulli --cond labels", 2, "Did you mean 'label'"),
+        ("compare --models bernoulli -o table.csv", 2, "--output table.csv is a file; name a folder"),
+        ("compare --data damaged.npz", 1, "damaged.npz: damaged"),
+        ("tour -o table.csv", 2, "--output table.csv is a file; name a folder"),
+        ("tour --seed -1", 2, "--seed must be a whole number from 0"),
+        ("report hollow", 1, "'hollow' is not a run folder"),
+        ("report exact -n 0", 2, "--number must be 2 or more, not 0"),
+        ("report exact -o page.txt", 2, "must end in .html"),
+        ("results hollow", 1, "holds no run"),
+        ("results exact -k 0", 2, "--k must be 1 or more, not 0"),
+        ("results exact -o page.txt", 2, "must end in .md"),
+    ],
+)
+def test_what_cannot_be_judged_gets_one_line(
+    words: str, code: int, said: str, capsys: pytest.CaptureFixture[str], desk: Path
+) -> None:
+    (desk / "hollow").mkdir(exist_ok=True)
+    for name in ("damaged.npz", "damaged.zip"):
+        (desk / name).write_bytes(b"no archive")
+    (desk / "words.txt").write_text("one\ntwo\n")
+    assert main(words.split()) == code
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert [line for line in error.splitlines() if "error: " in line] == error.splitlines()[-1:]
+    assert said in error
+
+
+def test_the_number_of_weights_has_a_short_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    found = ask(capsys, "evaluate", "bound", "-k", 3, "-n", 20, "--metrics", "nll")["results"]
+    assert found[0]["protocol"]["k"] == 3
+
+
+def test_the_measurement_of_a_run_tells_how_far_it_is() -> None:
+    said: list[tuple[float, str, float | None]] = []
+    run = likely.run.open("bound")
+    told = likely.evaluate(run, n=60, k=2, features="pixels", tell=lambda *one: said.append(one))
+    assert told == likely.evaluate(run, n=60, k=2, features="pixels")
+    shares = [share for share, _, _ in said]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    stages = list(dict.fromkeys(what for _, what, _ in said))
+    assert stages[:4] == ["likelihood", "drawing samples", "kernel", "features"]
+    assert all(left is None or left >= 0 for _, _, left in said)
+    assert said[-1][2] == 0
+
+
 def test_evaluate_by_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     record = ask(capsys, "evaluate", "exact", "-n", 40, "--metrics", "nll,memory,linear_probe", "--features", "pixels")
     names = [one["metric"] for one in record["results"]]

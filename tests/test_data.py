@@ -130,7 +130,7 @@ def test_every_name_has_one_line_and_a_loader():
     from likely.data import named
 
     assert all(text and "\n" not in text for text in names().values())
-    toys = set(named.TOYS)
+    toys = {*named.TOYS, "squares"}
     assert set(names()) == toys | set(named.ALIASES) | set(named.ADDRESSES) | {"digits", "cifar10-jpeg"}
 
 

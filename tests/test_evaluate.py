@@ -120,6 +120,7 @@ def test_everything_by_name_and_what_does_not_apply_says_why(digits: Data, vae: 
         "nll_flow",
         "column_distance",
         "pair_distance",
+        "mutual_information_gap",
         "condition_accuracy",
         "mmd_within",
         "frechet_within",

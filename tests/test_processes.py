@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import likely
 from likely import crew, registry
+from likely.cli import main
 from likely.data.parts import Data, Part
 from likely.errors import LikelyError
 from likely.evaluation.frechet import Moments
@@ -114,6 +116,65 @@ def test_the_command_line_fits_and_resumes_in_two_processes(tmp_path: Path) -> N
     assert "MASTER_PORT" not in os.environ
 
 
+def evaluated(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
+    """What `likely evaluate` prints: one record, whatever the number of processes."""
+    code = main(["evaluate", *map(str, words), "--json", "--quiet"])
+    out, error = capsys.readouterr()
+    assert (code, error) == (0, "")
+    return json.loads(out)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two records are equal, numbers to 1e-9."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == pytest.approx(other, rel=1e-9, abs=1e-9) if isinstance(one, float) else one == other
+
+
+@pytest.mark.parametrize("model", ["gmm", "vae"])
+def test_the_command_line_measures_a_run_in_two_processes(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The likelihood of a mixture is exact and shared; that of a VAE is drawn, and the first process's."""
+    few = {"components": 2, "passes": 1} if model == "gmm" else {"latent": 2, "width": 8, "steps": 2, "cond": "label"}
+    run = likely.train(model, "digits", **few, out=tmp_path / "run", quiet=True, preset="none")
+    words = (run.folder, "--features", "digits-cnn", "-n", 120, "-k", 4)
+    alone, together = (evaluated(capsys, *words, *more) for more in ((), ("--processes", 2)))
+    assert same(alone, together)
+    assert {"nll", "mmd", "frechet", "precision", "recognised"} <= {one["metric"] for one in together["results"]}
+    assert "condition_accuracy" in str(together) or model == "gmm"
+
+
+@pytest.mark.parametrize("features", ["pca", "pixels"])
+def test_the_command_line_compares_sets_in_two_processes(
+    tmp_path: Path, features: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of 700 rows the second process reads a batch, of 90 nothing."""
+    digits = likely.data.load("digits")
+    np.save(tmp_path / "real.npy", digits.test.x[:120].numpy())
+    np.save(tmp_path / "fake.npy", digits.train.x[: 700 if features == "pca" else 90].numpy() ** 2)
+    words = ("--real", tmp_path / "real.npy", "--fake", tmp_path / "fake.npy")
+    alone, together = (evaluated(capsys, *words, "--features", features, *more) for more in ((), ("--processes", 2)))
+    assert same(alone, together)
+    assert {"mmd", "kid", "frechet", "coverage"} <= {one["metric"] for one in together["results"]}
+
+
+def test_the_command_line_compares_models_fitted_in_two_processes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["compare", "--data", "digits-binary", "--models", "bernoulli,markov", "-n", "50", "--features", "none"]
+    assert main([*call, "--quiet", "--json", "-o", str(tmp_path / "two"), "--processes", "2"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert "--processes 2" in record["table"]["command"]
+    runs = sorted((tmp_path / "two" / "runs").glob("*/run.json"))
+    assert [json.loads(file.read_text())["processes"] for file in runs] == [2, 2]
+    alone = likely.train("bernoulli", "digits-binary", out=tmp_path / "one", quiet=True)
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (runs[0].parent, alone.folder))
+    assert all(ours[name].equal(theirs[name]) for name in theirs)
+
+
 @pytest.mark.slow
 def test_the_code_of_the_guide_runs(tmp_path: Path) -> None:
     page = Path(__file__).parents[1] / "docs" / "guide" / "large-data.md"
@@ -136,6 +197,70 @@ def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         likely.train("bernoulli", "digits-binary", processes=2, quiet=True)
 
 
+@pytest.mark.parametrize("command", [["evaluate", "--real", "digits", "--fake", "digits"], ["compare"]])
+def test_commands_name_what_is_missing(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--processes", "0"]) == 1
+    assert capsys.readouterr().err == "likely: error: processes must be a whole number, 1 or more, not 0.\n"
+    assert main([*command, "--processes", "100000"]) == 1
+    assert "processes are more than this machine has cores for; take " in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
+    assert main([*command, "--processes", "2"]) == 1
+    assert capsys.readouterr().err == (
+        "likely: error: several processes need the extra: pip install 'likely[distributed]'.\n"
+    )
+
+
+DYING = """
+import os, signal, sys
+from likely import crew
+from likely.extractors import Extractor
+def dies(*given):
+    {how}
+{place} = dies
+crew._member(*map(int, sys.argv[1:4]), *sys.argv[4:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "how", "said"),
+    [
+        (
+            "Extractor.stream",
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            "process 1 was killed, perhaps",
+        ),
+        ("crew._store", "os.kill(os.getpid(), signal.SIGKILL)", "process 1 was killed, perhaps"),
+        ("Extractor.stream", "sys.exit('the disk is gone')", "process 1 stopped: the disk is gone"),
+    ],
+)
+def test_an_evaluation_ends_when_another_process_does(
+    place: str, how: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def started(task: Any, rank: int, size: int, port: int, words: Any) -> subprocess.Popen[str]:
+        call = [sys.executable, "-c", DYING.format(place=place, how=how), str(rank), str(size), str(port), *task]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(call, stdin=pipe, stdout=pipe, stderr=words, text=True)
+
+    monkeypatch.setattr(crew, "_started", started)
+    call = ["evaluate", "--real", "digits", "--fake", "digits", "--features", "digits-cnn", "--processes", "2"]
+    assert main([*call, "--quiet"]) == 1
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.count("\n") == 1
+    assert said in error
+    assert not torch.distributed.is_initialized()
+
+
+def test_what_every_process_finds_wrong_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["evaluate", "--real", "digits", "--fake", "ring", "--processes", "2", "--quiet"]
+    assert main(call) == 1
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    assert "one real datum has shape" in error
+
+
 @pytest.mark.parametrize("number", [0, -1, 1.5, True])
 def test_a_number_of_processes_that_is_none_is_refused(number: Any) -> None:
     with pytest.raises(LikelyError, match="processes must be a whole number, 1 or more"):
@@ -151,7 +276,7 @@ def test_data_made_in_python_cannot_be_loaded_by_other_processes(tmp_path: Path)
 
 
 def test_what_another_process_died_of_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def dying(folder: Path, rank: int, size: int, port: int, words: Any) -> subprocess.Popen[str]:
+    def dying(task: Any, rank: int, size: int, port: int, words: Any) -> subprocess.Popen[str]:
         call = [sys.executable, "-c", "import sys; sys.exit('the disk is gone')"]
         pipe = subprocess.PIPE
         return subprocess.Popen(call, stdin=pipe, stdout=pipe, stderr=words, text=True)
@@ -172,14 +297,14 @@ def fail(self, stats):
     raise errors.LikelyError("a row is bad")
 Group.sum = fail
 try:
-    crew._member(sys.argv[1], *map(int, sys.argv[2:]))
+    crew._member(*map(int, sys.argv[1:4]), *sys.argv[4:])
 except errors.LikelyError as error:
     sys.exit(str(error))
 """
 
-    def failing(folder: Path, rank: int, size: int, port: int, words: Any) -> subprocess.Popen[str]:
+    def failing(task: Any, rank: int, size: int, port: int, words: Any) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
-        call = [sys.executable, "-c", code, str(folder.absolute()), str(rank), str(size), str(port)]
+        call = [sys.executable, "-c", code, str(rank), str(size), str(port), *task]
         return subprocess.Popen(call, stdin=pipe, stdout=pipe, stderr=words, text=True)
 
     monkeypatch.setattr(crew, "_started", failing)

@@ -20,6 +20,7 @@ from likely import run as runs
 from likely.data.parts import Data, Part
 from likely.errors import LikelyError
 from likely.evaluation import results
+from likely.evaluation.glossary import GLOSSARY
 from likely.report import charts, figures, measuring, pictures, words, words_compare
 from likely.report import numbers as told
 from likely.report import table as tables
@@ -339,6 +340,12 @@ def test_each_column_of_samples_is_of_one_class(levels, abreast, monkeypatch):
 def test_small_errors_are_not_rounded_away():
     result = results.result("nll", 3.36, 0.0021, sign="=")
     assert told.nats(result) == "= −3.36 ± 0.002"
+
+
+def test_pages_have_words_for_every_metric():
+    told_by_score = {"auroc", "aupr", "fpr95"}  # by `likely score`, which tables no models
+    assert set(GLOSSARY) - set(MEASURES) == told_by_score
+    assert set(MEASURES) <= set(GLOSSARY)
 
 
 # Runs -----------------------------------------------------------------------------------------------------------------

@@ -13,10 +13,13 @@ from sklearn.preprocessing import StandardScaler
 import likely
 from likely.core import Latent
 from likely.data.parts import Data, Part
+from likely.data.toys import Squares
 from likely.errors import LikelyError
 from likely.evaluation.representation import (
     _binned,
     _mutual_information,
+    disentanglement,
+    factor_gaps,
     linear_probe,
     mutual_information_gap,
     neighbour_accuracy,
@@ -158,3 +161,105 @@ def test_factors_that_do_not_fit_are_refused():
         mutual_information_gap(v, torch.zeros(50, 1))
     with pytest.raises(LikelyError, match="50 representations but 49"):
         mutual_information_gap(v, v[1:])
+
+
+# Known factors --------------------------------------------------------------------------------------------------------
+
+#: orthogonal, and every entry as large as every other: each entry of the rotated code holds as much of each factor
+TURN = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
+
+
+class Reads(Latent):
+    """Reads the factors of a square off its picture, and turns them into a code."""
+
+    def __init__(self, code):
+        super().__init__(Finite((1, 16, 16), 256))
+        self.code = code
+
+    def _sample(self, n, cond):
+        return self.space.random(n)
+
+    def _encode(self, x, cond):
+        lit = (x[:, 0] > 0).float()
+        place = torch.arange(16.0)
+        side = lit.sum(2).amax(1)
+        across, down = ((lit.sum(axis) * place).sum(1) / lit.sum(axis).sum(1) for axis in (1, 2))
+        factors = torch.stack([across, down, side, x.flatten(1).amax(1).float()], 1)
+        return self.code((factors - factors.mean(0)) / factors.std(0))
+
+    def _decode(self, z, cond):
+        return torch.zeros(len(z), *self.space.shape)
+
+
+def gap_of(code):
+    return disentanglement(Reads(code), likely.data.load("squares"), rows=4000)
+
+
+def test_a_disentangled_code_of_squares_has_all_the_gap():
+    found = gap_of(lambda factors: torch.cat([factors.flip(1), torch.rand(len(factors), 2)], 1))
+    assert found["value"] == pytest.approx(1, abs=0.02)
+    assert found["protocol"]["factors"] == ["x", "y", "size", "brightness"]
+    assert all(gap == pytest.approx(1, abs=0.02) for gap in found["protocol"]["per_factor"].values())
+    assert found["protocol"]["floor"] < 0.05  # a pixel knows little of any factor
+    assert 0 < found["protocol"]["standard_error"] < 0.01
+    assert found["interval"][0] < found["value"] < found["interval"][1]
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_a_rotated_code_of_squares_has_no_gap_and_loses_nothing():
+    found = gap_of(lambda factors: factors @ TURN)
+    assert found["value"] == pytest.approx(0, abs=0.02)
+
+
+def test_a_random_code_of_squares_has_no_gap():
+    assert gap_of(lambda factors: torch.randn(len(factors), 8))["value"] == pytest.approx(0, abs=0.01)
+
+
+def test_the_gap_of_each_factor():
+    v = factors()
+    found = factor_gaps(torch.cat([v[:, :1], torch.zeros(len(v), 1)], 1), torch.cat([v, torch.ones(len(v), 1)], 1))
+    assert found[0] == pytest.approx(1)
+    assert found[1] == pytest.approx(0, abs=0.01)
+    assert found[2] is None
+
+
+def test_evaluate_measures_the_gap_where_factors_are_known():
+    squares = likely.data.load("squares")
+    model = likely.build("vae", squares.space, latent=3, width=8)
+    found = likely.evaluate(model, squares, n=20, rows=20, metrics="nll,factors")
+    assert [one["metric"] for one in found] == ["nll", "mutual_information_gap"]
+    assert found[1]["protocol"]["dimensions"] == 3
+    assert found[1]["protocol"]["n_real"] == 10_000
+    unasked = likely.evaluate(
+        model, squares.__class__(**{**vars_of(squares), "train": squares.train.head(300)}), rows=9
+    )
+    assert "mutual_information_gap" in [one["metric"] for one in unasked]
+
+
+def vars_of(data):
+    return {name: getattr(data, name) for name in ("name", "view", "space", "train", "valid", "test", "cond", "source")}
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "cond", "why"),
+    [
+        ("vae", "digits", False, "the data have no known factors"),
+        ("gmm", "squares", False, "has no representation"),
+        ("vae", "squares", True, "is given the label"),
+    ],
+)
+def test_why_there_is_no_gap(model, data, cond, why):
+    loaded = likely.data.load(data)
+    numbers = {"components": 1} if model == "gmm" else {"latent": 2, "width": 4}
+    built = likely.build(model, loaded.space, loaded.cond if cond else None, **numbers)
+    found = likely.evaluate(built, loaded, n=10, rows=2, k=1, metrics="mutual_information_gap")
+    assert found[-1]["value"] is None
+    assert why in found[-1]["protocol"]["reason"]
+    with pytest.raises(LikelyError, match=why):
+        disentanglement(built, loaded)
+
+
+def test_squares_are_read_as_they_were_made():
+    x, made = Squares().sample(50, torch.Generator().manual_seed(0))
+    seen = Reads(lambda factors: factors)._encode(x, None)
+    assert all(abs(float(np.corrcoef(seen[:, i], made[:, i])[0, 1]) - 1) < 1e-3 for i in range(4))

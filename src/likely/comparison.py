@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import torch
 
 import likely
+from likely import crew, driver, extractors, registry, report, training
 from likely import data as datasets
-from likely import driver, extractors, registry, report, training
 from likely import run as runs
 from likely.core import Model
 from likely.data.parts import Data
@@ -56,7 +56,8 @@ class _Protocol(NamedTuple):
 class _Plan:
     """One model to train: on which data, given what, how long, from which seed; `error` says why that is impossible.
 
-    `budget` is in seconds, `seen` in training rows, each counted as often as it is shown.
+    `budget` is in seconds, `seen` in training rows, each counted as often as it is shown. How many `processes` fit
+    together is no part of what a run is: one found in the folder counts, however many made it.
     """
 
     model: str
@@ -66,6 +67,7 @@ class _Plan:
     error: str = ""
     cond: str | None = None
     seen: int | None = None
+    processes: int = 1
 
     def built(self) -> Model:
         """Return the model, untrained, as it is without a preset."""
@@ -100,6 +102,7 @@ def compare(
     k: int = 64,
     n: int = 1000,
     features: str | None = "auto",
+    processes: int = 1,
     quiet: bool = False,
 ) -> Table:
     """Fit many models on one data set and write `table.json`, `table.md` and `index.html` into a folder.
@@ -114,7 +117,7 @@ def compare(
     Arguments:
         models: names; None takes every model there is.
         data: a data set's name, a path to your own, or loaded data.
-        view: how values are looked at: bytes, reals, threshold, dynamic or fixed.
+        view: how values are looked at: bytes, reals, fixed, dynamic, threshold or levels.
         size: resize pictures to this many pixels a side.
         colour: bring pictures to grey, rgb or rgba.
         cond: condition on the data's "label" or "caption" every model that can be.
@@ -128,6 +131,7 @@ def compare(
         n: how many samples to draw for the two-sample distances.
         features: the extractor in whose features sets are compared too; "auto" takes the project's own classifier where
             it knows the data, "none" or None takes none.
+        processes: how many processes of this machine fit each model together.
         quiet: show no progress.
 
     Returns:
@@ -135,7 +139,8 @@ def compare(
 
     Raises:
         UnknownName: a model or data set is misspelt.
-        LikelyError: the data cannot be used, the budget is not a time, or both kinds of budget are given.
+        LikelyError: the data cannot be used, the budget is not a time, both kinds of budget are given, or so many
+            processes cannot fit together here.
         Interrupted: a signal arrived; what was finished is kept, and the same call goes on from there.
     """
     names = list(registry.names() if models is None else models)
@@ -150,12 +155,13 @@ def compare(
     seconds = None if budget is None else driver.duration(budget)
     if features not in (None, "auto", "none", *extractors.names()):
         raise unknown("extractor", str(features), ["auto", "none", *extractors.names()])
+    crew.possible(processes)
     loaded = data if isinstance(data, Data) else datasets.load(data, view=view, size=size, colour=colour)
     plans = []
     for name in names:
         usable, error = _fitting_view(name, loaded)
         given = cond if registry.entry(name).conditional else None
-        plans += [_Plan(name, usable, seconds, seed, error, given, samples_seen) for seed in seeds]
+        plans += [_Plan(name, usable, seconds, seed, error, given, samples_seen, processes) for seed in seeds]
     words = ["likely", "compare", "--data", str(loaded.source.get("name_or_path", loaded.name))]
     words += [] if view is None else ["--view", view]
     words += [] if models is None else ["--models", ",".join(names)]
@@ -167,6 +173,7 @@ def compare(
     words += [] if features == "auto" else ["--features", features or "none"]
     words += [] if n == 1000 else ["-n", str(n)]
     words += [] if k == 64 else ["-k", str(k)]
+    words += [] if processes == 1 else ["--processes", str(processes)]
     words += [] if tuple(seeds) == (0,) else [f"--seed={seed}" for seed in seeds]
     return _carry_out(plans, Path(out), shlex.join(words), _Protocol(k, n, _extractor(features, loaded)), quiet)
 
@@ -273,6 +280,7 @@ def _trained(plan: _Plan, folder: Path, quiet: bool) -> Run:
             name, options = _named(plan.data)
             train: Any = driver.train
             options |= {"cond": plan.cond, "budget": plan.budget, "seed": plan.seed, **plan.updates}
+            options |= {"processes": plan.processes}
             return train(plan.model, name, **options, out=place, quiet=quiet)
         found = runs.open(place)
         if _matches(plan, found.record):

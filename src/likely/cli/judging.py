@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,11 +11,14 @@ from cyclopts import Parameter
 from likely.cli import files
 from likely.cli.answer import Answer, Misuse, columns
 from likely.cli.inputs import data_of, opened, undivided
+from likely.errors import unknown
 
 Output = Annotated[str, Parameter(name=["--output", "-o"])]
+Weights = Annotated[int, Parameter(name=["--k", "-k"])]
 
 if TYPE_CHECKING:
     from likely.evaluation import Result
+    from likely.evaluation.pace import Tell
     from likely.report import Table
 
 
@@ -31,9 +35,10 @@ def evaluate(
     resize: str | None = None,
     part: str = "test",
     number: Annotated[int, Parameter(name=["--number", "-n"])] = 1000,
-    k: int = 64,
+    k: Weights = 64,
     features: str | None = None,
     metrics: str | None = None,
+    processes: int = 1,
     seed: int = 0,
     quiet: bool = False,
 ) -> Answer:
@@ -62,32 +67,137 @@ def evaluate(
         metrics: only these, with commas between: names as in the table (nll for the log-likelihood), or likelihood,
             flow, kernel, features, infinity, bins, columns, recognised, modes, diversity, memory, representation,
             conditional, all; without it, what applies and is cheap.
+        processes: how many processes of this machine read features, and score rows exactly, together; the numbers are
+            those of one.
         seed: decides samples and estimates.
         quiet: show no progress.
     """
-    from likely import evaluation
+    _check(number, k, seed)
+    from likely import crew
+    from likely.evaluation.menu import chosen
     from likely.progress import Progress
 
+    crew.possible(processes)
+    chosen(metrics)
     if run is not None and (real or fake or colour or resize):
         raise Misuse("give either a run, or --real and --fake (and with these --colour and --resize).")
-    if run is not None:
-        fitted = opened(run)
-        loaded = data_of(fitted, data, view, size)
-        results = evaluation.evaluate(
-            fitted.model, loaded, part=part, n=number, k=k, seed=seed, features=features, metrics=metrics
-        )
-        return Answer({"run": str(fitted.folder), "data": loaded.name, "results": results}, table(results))
-    if real is None or fake is None:
-        raise Misuse("give a run, or both --real and --fake.")
-    by_extractor = _resizing(resize, size, features)
+    given: dict[str, Any] = {"seed": seed, "features": features, "metrics": metrics, "view": view, "size": size}
     with Progress("evaluate", quiet=quiet) as progress:
+        if run is not None:
+            folder = opened(run).folder
+            given |= {"folder": str(folder.absolute()), "data": data, "part": part, "n": number, "k": k}
+            name, results = crew.shared(of_run, given, processes, tell=progress.tell)
+            return Answer({"run": str(folder), "data": name, "results": results}, table(results))
+        if real is None or fake is None:
+            raise Misuse("give a run, or both --real and --fake.")
+        _of_runs_alone(data, part, number, k)
+        _featureless(metrics, features)
+        by_extractor = _resizing(resize, size, features)
         progress.tell(0.0, "looking at the files", None)
-        options = {"view": view, "size": size, "colour": colour, "resize": None if size is None else resize}
-        first, second = (undivided(one, **options) for one in (real, fake))
-        results = evaluation.evaluate_samples(
-            first, second, seed=seed, features=features, metrics=metrics, resize=by_extractor, tell=progress.tell
-        )
+        given |= {"real": real, "fake": fake, "colour": colour, "resize": resize, "by_extractor": by_extractor}
+        results = crew.shared(of_sets, given, processes, tell=progress.tell)
     return Answer({"real": real, "fake": fake, "results": results}, table(results))
+
+
+def of_run(
+    *,
+    folder: str,
+    data: str | None,
+    view: str | None,
+    size: int | None,
+    tell: Tell | None = None,
+    fabric: Any = None,
+    **options: Any,
+) -> tuple[str, list[Result]]:
+    """Return the name of the data on which a run was measured, and what was found; every process makes this call."""
+    from likely import evaluation
+
+    fitted = opened(folder)
+    loaded = data_of(fitted, data, view, size)
+    return loaded.name, evaluation.evaluate(fitted.model, loaded, tell=tell, fabric=fabric, **options)
+
+
+def of_sets(
+    *,
+    real: str,
+    fake: str,
+    view: str | None,
+    size: int | None,
+    colour: str | None,
+    resize: str | None,
+    by_extractor: str | None,
+    tell: Tell | None = None,
+    fabric: Any = None,
+    **options: Any,
+) -> list[Result]:
+    """Return how far one set of data is from another; every process makes this call."""
+    from likely import evaluation
+
+    looked: dict[str, Any] = {"view": view, "size": size, "colour": colour, "resize": None if size is None else resize}
+    first, second = (undivided(one, **looked) for one in (real, fake))
+    return evaluation.evaluate_samples(first, second, resize=by_extractor, tell=tell, fabric=fabric, **options)
+
+
+def _check(number: int, k: int, *seeds: int) -> None:
+    """Raise unless numbers that every command of this file takes can be used.
+
+    Raises:
+        Misuse: one cannot.
+    """
+    for flag, value, least in (("--number", number, 2), ("--k", k, 1)):
+        if value < least:
+            raise Misuse(f"{flag} must be {least} or more, not {value}.")
+    for seed in seeds:
+        if not 0 <= seed < 2**63:
+            raise Misuse(f"--seed must be a whole number from 0 to 2^63 - 1, not {seed}.")
+
+
+def _of_runs_alone(data: str | None, part: str, number: int, k: int) -> None:
+    """Raise where a flag is given that two sets of data have no use for.
+
+    Raises:
+        Misuse: one is.
+    """
+    given = {"--data": data is not None, "--part": part != "test", "--number": number != 1000, "--k": k != 64}
+    idle = [flag for flag, is_given in given.items() if is_given]
+    if idle:
+        raise Misuse(f"{', '.join(idle)}: for a run only; two sets of data are compared whole: leave it out.")
+
+
+def _featureless(metrics: str | None, features: str | None) -> None:
+    """Raise where a metric by features is named and no features are.
+
+    Raises:
+        Misuse: so it is.
+    """
+    from likely.evaluation.groups import GROUPS
+
+    only = {"features", *GROUPS["features"].metrics} - set(GROUPS["kernel"].metrics)
+    for name in (metrics or "").split(","):
+        if features is None and name.strip() in only:
+            raise Misuse(f"{name.strip()} is measured in features: name an extractor, such as --features pca.")
+
+
+def _twice(what: str, values: Iterable[object]) -> None:
+    """Raise where a value stands twice.
+
+    Raises:
+        Misuse: one does.
+    """
+    seen = list(values)
+    for one in seen:
+        if seen.count(one) > 1:
+            raise Misuse(f"{what} {one} stands twice; name each once.")
+
+
+def _folder(output: str) -> None:
+    """Raise where a folder is to be written and a file lies.
+
+    Raises:
+        Misuse: so it is.
+    """
+    if Path(output).exists() and not Path(output).is_dir():
+        raise Misuse(f"--output {output} is a file; name a folder.")
 
 
 def _resizing(resize: str | None, size: int | None, features: str | None) -> str | None:
@@ -116,9 +226,10 @@ def compare(
     budget: str | None = None,
     samples_seen: int | None = None,
     seed: Annotated[tuple[int, ...], Parameter(negative=())] = (0,),
-    k: int = 64,
+    k: Weights = 64,
     number: Annotated[int, Parameter(name=["--number", "-n"])] = 1000,
     features: str = "auto",
+    processes: int = 1,
     quiet: bool = False,
     output: Output = "comparison",
 ) -> Answer:
@@ -130,7 +241,7 @@ def compare(
 
     Arguments:
         data: a name, or a path to your own.
-        view: how to look at the data: bytes, reals, fixed, dynamic or threshold.
+        view: how to look at the data: bytes, reals, fixed, dynamic, threshold or levels.
         size: the side to which pictures are brought.
         colour: bring pictures to grey, rgb or rgba.
         cond: condition on the data's "label" or "caption" every model that can be.
@@ -143,12 +254,20 @@ def compare(
         number: how many samples to draw for the two-sample distances.
         features: measure Frechet distance, precision, recall and others in the features of this extractor too; auto
             takes the project's own classifier where it knows the data, none takes none.
+        processes: how many processes of this machine fit each model together.
         quiet: show no progress.
         output: the folder for the page, the table and the runs.
     """
-    from likely import comparison
-
+    _check(number, k, *seed)
     names = None if models is None else [name.strip() for name in models.split(",") if name.strip()]
+    _twice("model", names or ())
+    _twice("--seed", seed)
+    _folder(output)
+    from likely import comparison
+    from likely import data as datasets
+
+    if data in datasets.names() and cond not in (None, "label", "none"):
+        raise unknown("cond", cond, ("label", "none"))
     made = comparison.compare(
         names,
         data,
@@ -163,6 +282,7 @@ def compare(
         k=k,
         n=number,
         features=features,
+        processes=processes,
         quiet=quiet,
     )
     return _compared(made, output, "every model failed" if len(made.failed()) == len(made.rows) else "")
@@ -178,6 +298,8 @@ def tour(*, seed: int = 0, quiet: bool = False, output: Output = "tour") -> Answ
         quiet: show no progress.
         output: the folder for the page, the table and the runs.
     """
+    _check(2, 1, seed)
+    _folder(output)
     from likely import comparison
 
     made = comparison.tour(output, seed=seed, quiet=quiet)
@@ -199,7 +321,7 @@ def report(
     *,
     output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
     number: Annotated[int, Parameter(name=["--number", "-n"])] = 1000,
-    k: int = 64,
+    k: Weights = 64,
     features: str | None = None,
     seed: int = 0,
 ) -> Answer:
@@ -215,6 +337,7 @@ def report(
         features: measure Frechet distance, precision, recall and others in the features of this extractor too.
         seed: decides samples and estimates.
     """
+    _check(number, k, seed)
     from likely.report import run_page
 
     path = None if output is None else files.target(output, (".html",))
@@ -226,8 +349,9 @@ def report(
 def results(
     *folders: str,
     output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
+    keep: str | None = None,
     number: Annotated[int, Parameter(name=["--number", "-n"])] = 1000,
-    k: int = 64,
+    k: Weights = 64,
     seed: int = 0,
 ) -> Answer:
     """Write the table of results of run folders, beside published values, as Markdown: RESULTS.md is made by this.
@@ -239,14 +363,16 @@ def results(
     Arguments:
         folders: run folders, or folders that hold them; without any, ./runs.
         output: where to write (.md); without it, to the terminal.
+        keep: a folder for the runs' records without their weights; those that lie there already are in the table too.
         number: how many samples to draw for the two-sample distance.
         k: how many importance samples a bound of this kind averages.
         seed: decides samples and estimates.
     """
+    _check(number, k, seed)
     from likely.report import results_markdown
 
     path = None if output is None else files.target(output, (".md",))
-    made = results_markdown(folders or ("runs",), k=k, n=number, seed=seed)
+    made = results_markdown(folders or ("runs",), keep=keep, k=k, n=number, seed=seed)
     listed = "".join(f"\nnot measured: {line}" for line in made.missing)
     problem = f"{len(made.missing)} of the runs could not be measured" if made.missing else ""
     record = {"missing": made.missing}

@@ -30,6 +30,7 @@ NAMES = {
     "moons": "toy, 2-D: two interleaving half circles, density known",
     "spirals": "toy, 2-D: two interleaving spirals, density known",
     "checkerboard": "toy, 2-D: uniform on the black squares of a board, density known",
+    "squares": "toy: 16 x 16 pictures of a square whose place, size and brightness are known factors",
 }
 VIEWS = ("bytes", "reals", "threshold", "dynamic", "fixed", "levels")
 _LAZY = {"Data": "parts", "Part": "parts", "describe": "summary"}

@@ -18,7 +18,7 @@ from likely.data import download, foreign
 from likely.data.download import PublicFile, obtain
 from likely.data.parts import Data, Part
 from likely.data.rows import Rows, seen, split, split_and_view
-from likely.data.toys import TOYS, load_toy
+from likely.data.toys import SIZES, TOYS, Squares, load_toy
 from likely.errors import DataError, unknown
 from likely.spaces import Binary, Finite, Space
 
@@ -74,6 +74,8 @@ def load_named(
     if name in TOYS:
         _no_cond(name, cond)
         return load_toy(name, view=view, seed=seed)
+    if name == "squares":
+        return _squares(view, cond, seed)
     if name == "cifar10-jpeg":
         return _cifar10_jpeg(view, size, colour, cond, seed)
     if name == "binarized-mnist":
@@ -99,6 +101,20 @@ def load_named(
         for part in parts.values():
             part.cond = None
     return seen(name, parts, space, cond_space, [note], view=view or fixed_view, seed=seed)
+
+
+def _squares(view: str | None, cond: str | None, seed: int) -> Data:
+    """Return pictures of squares, whose condition is the factors that made them."""
+    if cond not in (None, "label", "none"):
+        raise unknown("cond", cond, ("label", "none"))
+    toy, generator = Squares(), torch.Generator().manual_seed(seed)
+    drawn = {part: toy.sample(n, generator) for part, n in SIZES.items()}
+    parts = {part: Part(x, None if cond == "none" else factors) for part, (x, factors) in drawn.items()}
+    space, factors = Finite((1, toy.side, toy.side), 256), None if cond == "none" else toy.factors
+    note = f"drawn by seed {seed} from 768 equally probable pictures, which all parts share"
+    data = seen("squares", parts, space, factors, [note], view=view, seed=seed)
+    data.true_log_prob = toy.log_prob if data.view == "bytes" else None
+    return data
 
 
 def _no_cond(name: str, cond: str | None) -> None:

@@ -1,4 +1,8 @@
-"""Two-dimensional toys whose densities are known exactly, so that a model's log-likelihood has a truth beside it."""
+"""Toys whose laws are known exactly: log-likelihoods have a truth beside them, and representations the factors.
+
+Points in the plane have a density; pictures of squares have four independent factors that made them, and as many
+equally probable pictures as these have values together.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from torch import Tensor
 
 from likely.data.parts import Data, Part
 from likely.errors import DataError
-from likely.spaces import Real
+from likely.spaces import Finite, Real
 
 SIZES = {"train": 10_000, "valid": 2_000, "test": 10_000}
 
@@ -93,6 +97,52 @@ def toy(name: str) -> Toy:
         arm = (angle / math.pi)[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
         return Mixture(torch.cat([arm, -arm]), 0.1)
     return Checkerboard()
+
+
+@dataclass(frozen=True)
+class Squares:
+    """One square on black, 16 x 16 bytes: 8 places across, 8 down, 3 sizes and 4 brightnesses, all independent.
+
+    p(x) = 1 / 768 for each picture of one square, 0 (log -inf) for all others.
+    """
+
+    side: int = 16
+    x: tuple[int, ...] = tuple(range(4, 12))  #: the column behind the middle
+    y: tuple[int, ...] = tuple(range(4, 12))  #: the row below the middle
+    sides: tuple[int, ...] = (2, 4, 6)
+    brightness: tuple[int, ...] = (64, 128, 192, 255)
+
+    @property
+    def factors(self) -> Finite:
+        """The space of the factors: the number of the value that each has."""
+        values = (self.x, self.y, self.sides, self.brightness)
+        named = tuple(tuple(map(str, each)) for each in values)
+        return Finite((4,), max(map(len, values)), names=("x", "y", "size", "brightness"), values=named)
+
+    def draw(self, factors: Tensor) -> Tensor:
+        """Return the pictures that factors, (n, 4), make, (n, 1, side, side)."""
+        across, down, half, light = (
+            torch.tensor(values)[factors[:, i].long()]
+            for i, values in enumerate((self.x, self.y, [side // 2 for side in self.sides], self.brightness))
+        )
+        place = torch.arange(self.side)
+        columns, rows = (
+            (place >= (middle - half)[:, None]) & (place < (middle + half)[:, None]) for middle in (across, down)
+        )
+        return (light[:, None, None] * (rows[:, :, None] & columns[:, None, :])).to(torch.uint8)[:, None]
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Draw n pictures, (n, 1, side, side), and their factors, (n, 4)."""
+        sizes = torch.tensor(self.factors.sizes)
+        factors = (torch.rand(n, 4, generator=generator, dtype=torch.float64) * sizes).long().to(torch.uint8)
+        return self.draw(factors), factors
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return log p(x) in nats, (B,), for x (B, 1, side, side)."""
+        every = self.draw(torch.cartesian_prod(*(torch.arange(size) for size in self.factors.sizes)))
+        known = {picture.tobytes() for picture in every.numpy()}
+        same = [picture.tobytes() in known for picture in x.to(torch.uint8).numpy()]
+        return torch.where(torch.tensor(same), -math.log(len(every)), -math.inf)
 
 
 TOYS = ("ring", "grid", "moons", "spirals", "checkerboard")

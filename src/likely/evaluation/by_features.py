@@ -24,6 +24,7 @@ from likely.evaluation.manifold import manifold
 from likely.evaluation.pace import Pace, Stage, Tell
 from likely.evaluation.reading import WIDE, Set, read, some
 from likely.evaluation.results import Result, missing, result, result_of_share
+from likely.evaluation.sharded import by_first
 from likely.evaluation.sliced import sliced_wasserstein
 from likely.evaluation.two_sample import Distance
 from likely.evaluation.vendi import vendi_error, vendi_score
@@ -161,7 +162,8 @@ def feature_distances(
         split: what `real` is called, for the protocol.
         tell: is told how much is done and how many seconds are left.
         fabric: launched `lightning_fabric.Fabric` of the processes that read a share of each set, or None. Every
-            process makes the same call and gets the same numbers: those of one process.
+            process makes the same call and gets the same numbers: those of one process. The first alone measures what
+            was read, with the threads of all.
 
     Raises:
         LikelyError: a set is too small for a metric, or the extractor does not take this space.
@@ -177,7 +179,7 @@ def feature_distances(
     pace.plan([Stage(READING.format("real"), "read", len(real) * READ)])
     pace.begin(READING.format("real"))
     x = read(extractor, real, space, seed=seed, tell=pace.at, fabric=fabric)
-    has_floor, floors, d = halves or training is not None, dict[Metric, dict[str, Seen]](), x.rows.shape[1]
+    has_floor, floors, d = halves or training is not None, dict[str, list[float | None]](), x.rows.shape[1]
     measures = [measure for measure in METRICS.values() if measure is not _frechet or d <= WIDE]
     if training is not None:
         pace.plan([Stage(READING.format("training"), "read", len(training) * READ)])
@@ -193,9 +195,7 @@ def feature_distances(
     floor_n = None if not has_floor else half if base is None else base.total
     if has_floor:
         one, other = _halves(x, seed) if base is None else (x, base)
-        for measure in measures:
-            pace.begin(FLOOR.format(_title(measure)))
-            floors[measure] = measure(one, other, seed, pace.at)
+        floors = by_first(lambda: _floors(measures, one, other, seed, pace), fabric)
         del one, other
     base = None
     own_score = _score(x, seed)
@@ -217,21 +217,7 @@ def feature_distances(
     if d > WIDE:
         why = f"covariances of {d:,} features are not taken, {WIDE:,} at most: give fewer features, such as 'pca'."
         results.append(missing("frechet", why, **protocol))
-    for measure in measures:
-        pace.begin(_title(measure))
-        for metric, seen in measure(x, y, seed, pace.at).items():
-            floor = floors.get(measure, {}).get(metric)
-            noted = {
-                **protocol,
-                **SETTINGS.get(measure, {}),
-                **(seen.own or {}),
-                "floor": None if floor is None else floor.value,
-                "floor_standard_error": None if floor is None else floor.error,
-            }
-            if seen.rows:
-                results.append(result_of_share(metric, seen.value, seen.rows, **noted))
-            else:
-                results.append(result(metric, seen.value, seen.error, interval_method=seen.method, **noted))
+    results += by_first(lambda: _measured(measures, x, y, seed, pace, protocol, floors), fabric)
     mine = _score(y, seed)
     if mine is not None and own_score is not None:
         counts = {"n_real": x.total, "n_generated": y.total, "floor_n": x.total}
@@ -239,6 +225,40 @@ def feature_distances(
         noted = {**protocol, **counts, "splits": SPLITS, **floor_of}
         results.append(result("inception_score", mine.value, mine.error, interval_method="splits", **noted))
     pace.end()
+    return results
+
+
+def _floors(measures: list[Metric], real: Set, base: Set, seed: int, pace: Pace) -> dict[str, list[float | None]]:
+    """Return the value and the standard error of every metric of real rows against other real rows."""
+    floors: dict[str, list[float | None]] = {}
+    for measure in measures:
+        pace.begin(FLOOR.format(_title(measure)))
+        seen = measure(real, base, seed, pace.at)
+        floors |= {metric: [one.value, one.error] for metric, one in seen.items()}
+    return floors
+
+
+def _measured(
+    measures: list[Metric],
+    real: Set,
+    fake: Set,
+    seed: int,
+    pace: Pace,
+    protocol: dict[str, Any],
+    floors: dict[str, list[float | None]],
+) -> list[Result]:
+    """Return every metric of generated rows against real ones, beside its floor."""
+    results = []
+    for measure in measures:
+        pace.begin(_title(measure))
+        for metric, seen in measure(real, fake, seed, pace.at).items():
+            value, error = floors.get(metric, [None, None])
+            own = {**SETTINGS.get(measure, {}), **(seen.own or {})}
+            noted = {**protocol, **own, "floor": value, "floor_standard_error": error}
+            if seen.rows:
+                results.append(result_of_share(metric, seen.value, seen.rows, **noted))
+            else:
+                results.append(result(metric, seen.value, seen.error, interval_method=seen.method, **noted))
     return results
 
 

@@ -16,12 +16,14 @@ import numpy as np
 import torch
 
 from likely.errors import LikelyError
+from likely.spaces import batches
 
 if TYPE_CHECKING:
     from likely.data.parts import Part
 
 TREES = 300
 ROWS = 10_000  #: training rows that the classifier sees at most
+AT_ONCE = 5000  #: samples that it is shown together
 MAJORITY = 0.5  #: the share of the trees that must agree
 
 
@@ -72,6 +74,9 @@ class Recogniser:
         """Return the class in which each sample, (N, *shape), is recognised, (N,), -1 for none."""
         if len(samples) == 0:
             raise LikelyError("nothing to recognise: there are no samples.")
+        return torch.cat([self._named(samples[cut]) for cut in batches(len(samples), AT_ONCE)])
+
+    def _named(self, samples: Any) -> torch.Tensor:
         votes = self.forest.predict_proba(_rows(samples))
         named = self.forest.classes_[votes.argmax(1)].astype(np.int64)  # labels may be bytes, which have no -1
         return torch.from_numpy(np.where(votes.max(1) > MAJORITY, named, -1))

@@ -93,18 +93,20 @@ def within_condition(
     measure: Measure = mmd,
     metric: str = "mmd",
     features: str = "the data themselves",
+    to_rows: Callable[[Any], Tensor] = torch.as_tensor,
     seed: int | None = None,
     split: str = "test",
 ) -> Result:
     """Return the mean over conditions of the distance between samples and real data of the same condition.
 
     Arguments:
-        real, fake: rows of numbers in the same features, (N, D) and (M, D).
+        real, fake: rows of numbers in the same features, (N, D) and (M, D), or what `to_rows` makes such rows of.
         real_labels, asked: the condition of each, (N,) and (M,).
         training, training_labels: real training rows, for the floor: as many of each condition as were generated.
         measure: the distance of two sets of rows; by default the kernel distance at the median of the real rows.
         metric: what the distance is called.
         features: what the rows are, for the protocol.
+        to_rows: makes rows of numbers of the values of one condition: all of them together might not fit into memory.
         seed: the seed the samples were drawn with, for the protocol.
         split: what `real` is called, for the protocol.
 
@@ -119,12 +121,13 @@ def within_condition(
             raise LikelyError(
                 f"condition {label} has {len(first)} real and {len(second)} generated rows; at least 2 are needed."
             )
-        value, error = measure(first, second)
+        first, count = to_rows(first), len(second)
+        value, error = measure(first, to_rows(second))
         each[str(label)] = value
         errors.append(error)
         if training is not None:
             same = torch.as_tensor(training_labels).long() == label
-            floors.append(measure(first, training[same][: len(second)]).value)
+            floors.append(measure(first, to_rows(training[same][:count])).value)
     known = [error for error in errors if error is not None]
     return result(
         f"{metric}_within",

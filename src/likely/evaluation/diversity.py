@@ -141,10 +141,17 @@ def variety(rows: Tensor) -> tuple[float, float]:
         >>> variety(torch.tensor([[0.0], [2.0]]))[0]
         4.0
     """
-    if len(rows) < 2:
-        raise LikelyError(f"variety needs at least 2 rows, not {len(rows)}.")
-    n = len(rows)
-    squares = (rows.double() - rows.double().mean(0)).square().flatten(1).sum(1) * 2 * n / (n - 1)
+    return _variety(rows, torch.as_tensor)
+
+
+def _variety(x: Tensor, to_rows: Callable[[Any], Tensor]) -> tuple[float, float]:
+    """Return the variety of what `to_rows` makes rows of numbers of, some at a time."""
+    n = len(x)
+    if n < 2:
+        raise LikelyError(f"variety needs at least 2 rows, not {n}.")
+    runs = [x[cut] for cut in batches(n, ROWS)]
+    mean = torch.stack([to_rows(run).double().sum(0) for run in runs]).sum(0) / n
+    squares = torch.cat([(to_rows(run).double() - mean).square().flatten(1).sum(1) for run in runs]) * 2 * n / (n - 1)
     return float(squares.mean()), float(squares.std()) / math.sqrt(n)
 
 
@@ -175,8 +182,8 @@ def intra_class_diversity(
     Raises:
         LikelyError: labels do not fit, or no class can be judged.
     """
-    to_rows = features(space, real)
-    made, held = to_rows(fake), to_rows(real)
+    to_rows: Any = features(space, real)
+    made, held = torch.as_tensor(fake), torch.as_tensor(real)
     made_labels, held_labels = torch.as_tensor(fake_labels).long(), torch.as_tensor(real_labels).long()
     if made_labels.shape != (len(made),) or held_labels.shape != (len(held),):
         raise LikelyError("one label per row is needed, of samples and of real data.")
@@ -184,10 +191,10 @@ def intra_class_diversity(
     errors, skipped = [], []
     for label in held_labels[held_labels >= 0].unique().tolist():
         first, second = made[made_labels == label], held[held_labels == label]
-        if min(len(first), len(second)) < 2 or variety(second)[0] == 0:
+        if min(len(first), len(second)) < 2 or _variety(second, to_rows)[0] == 0:
             skipped.append(label)
             continue
-        (a, error_a), (b, error_b) = variety(first), variety(second)
+        (a, error_a), (b, error_b) = _variety(first, to_rows), _variety(second, to_rows)
         ratios[label] = a / b
         errors.append(math.hypot(error_a / b, a * error_b / b**2))  # the error of a ratio, to first order
     if not ratios:

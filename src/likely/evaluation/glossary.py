@@ -187,6 +187,12 @@ GLOSSARY: dict[str, Entry] = {
         "higher; the floor is that of the data themselves",
         "as linear_probe",
     ),
+    "mutual_information_gap": Entry(
+        "how much more of a known factor the best entry of encode(x) knows than the second best, mean of factors",
+        "",
+        "higher: 1 is an entry for each factor; the floor is that of the data themselves",
+        "a rotation of encode(x) closes it and loses nothing; an outlier leaves the others few bins",
+    ),
     "condition_accuracy": Entry(
         "how often a classifier sees the class that was asked for, mean of classes",
         "share",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from likely import extractors
-from likely.core import Latent, Model, seeded
+from likely.core import Latent, Model, Weighted, _rows, seeded
 from likely.errors import LikelyError
 from likely.evaluation.bins import bins
 from likely.evaluation.bootstrap import jackknife
@@ -25,13 +25,17 @@ from likely.evaluation.classifier import Recogniser
 from likely.evaluation.conditional import condition_accuracy, within_condition
 from likely.evaluation.diversity import Classifier, intra_class_diversity, mode_coverage
 from likely.evaluation.frechet import frechet_infinity
-from likely.evaluation.likelihood import FLOW_ROWS, Flowing, Keep, flow_likelihood, likelihood
+from likely.evaluation.likelihood import AGAIN, FLOW_ROWS, Flowing, Keep, flow_likelihood, likelihood, sign_of
 from likely.evaluation.memorisation import memorisation
-from likely.evaluation.representation import representation
+from likely.evaluation.pace import Pace
+from likely.evaluation.representation import disentanglement, no_factors, representation
 from likely.evaluation.results import Result, missing, result, result_of_share
 from likely.evaluation.samples import complete_rows, sample_distances, table_distances
+from likely.evaluation.sharded import by_first, gathered
 from likely.evaluation.two_sample import features as rows_of
+from likely.evaluation.watching import SCORING, drawn, watched
 from likely.extractors import Extractor
+from likely.parts.collective import place
 from likely.spaces import Finite, Sequence
 
 if TYPE_CHECKING:
@@ -57,6 +61,8 @@ class Setting:
         rows: how many held-out rows to score, or None for all.
         features: the extractor's name, the extractor, or None.
         keep: what is told every row's log-likelihood (`likelihood`), or None.
+        pace: is told how far it is.
+        fabric: launched `lightning_fabric.Fabric` of the processes that share the work, or None.
     """
 
     def __init__(
@@ -71,10 +77,12 @@ class Setting:
         rows: int | None,
         features: str | Extractor | None,
         keep: Keep | None = None,
+        pace: Pace | None = None,
+        fabric: Any = None,
     ) -> None:
         self.model, self.data, self.split = model, data, part
         self.k, self.n, self.seed, self.rows, self.features = k, n, seed, rows, features
-        self.keep = keep
+        self.keep, self.pace, self.fabric = keep, pace or Pace(), fabric
         self.held: Part = getattr(data, part)
         self.m = min(n, len(self.held), len(data.train))  #: rows of each set in a two-sample metric
 
@@ -111,7 +119,23 @@ class Setting:
     @cached_property
     def fake(self) -> Tensor:
         """The samples, (n, *shape)."""
-        return self.model.sample(self.n, self.asked, seed=self.seed).cpu()
+        return drawn(self.model, self.n, self.asked, seed=self.seed, tell=self.pace.at).cpu()
+
+    @property
+    def compared(self) -> Tensor:
+        """The samples that two-sample metrics take, (m, *shape), in every process: the first draws them.
+
+        Raises:
+            LikelyError: they could not be drawn.
+        """
+        rank, size = place(self.fabric)
+        if size == 1:
+            return self.fake[: self.m]
+        by_first(lambda: len(self.fake), self.fabric)
+        if rank == 0:
+            return gathered(self.fake[: self.m], self.fabric)
+        one = self.model.sample(1, None if self.asked is None else _rows(self.asked, slice(0, 1)), seed=self.seed)
+        return gathered(one.cpu()[:0], self.fabric)
 
     @cached_property
     def real(self) -> Tensor:
@@ -172,6 +196,9 @@ class Group:
         why_not: why they do not apply to this setting, or "".
         unasked: whether they are measured where nobody names them.
         must: whether a failure is an error; otherwise it becomes a result without a value that says the reason.
+        samples: whether samples are drawn for it.
+        shared: whether several processes share its work; otherwise the first does it alone.
+        seconds: how long it takes by plan, roughly.
     """
 
     metrics: tuple[str, ...]
@@ -179,6 +206,9 @@ class Group:
     why_not: Callable[[Setting], str]
     unasked: Callable[[Setting], bool] = lambda s: True
     must: bool = False
+    samples: bool = True
+    shared: bool = False
+    seconds: Callable[[Setting], float] = lambda s: 1.0
 
     def results(self, s: Setting, wanted: set[str] | None) -> list[Result]:
         """Return what was measured of the wanted metrics (None: all), in their order.
@@ -209,8 +239,9 @@ def draw(part: Part, n: int, seed: int) -> tuple[Tensor, Any]:
 
 
 def _likelihood(s: Setting) -> list[Result]:
-    parts: dict[str, Any] = {"train": s.data.train, "valid": s.data.valid}
-    return [likelihood(s.model, s.held, k=s.k, rows=s.rows, seed=s.seed, split=s.split, keep=s.keep, **parts)]
+    parts: dict[str, Any] = {"train": s.data.train, "valid": s.data.valid, "keep": s.keep, "fabric": s.fabric}
+    with watched(s.model, SCORING, _scored(s), s.pace.at):
+        return [likelihood(s.model, s.held, k=s.k, rows=s.rows, seed=s.seed, split=s.split, **parts)]
 
 
 def _flow(s: Setting) -> list[Result]:
@@ -224,9 +255,9 @@ def _kernel(s: Setting) -> list[Result]:
 
 
 def _features(s: Setting) -> list[Result]:
-    return feature_distances(
-        s.extractor, s.model.space, s.real, s.fake[: s.m], training=s.training, seed=s.seed, split=s.split
-    )
+    inner = lambda done, what, left: s.pace.at(done)  # noqa: E731
+    told: dict[str, Any] = {"tell": inner, "fabric": s.fabric, "seed": s.seed, "split": s.split}
+    return feature_distances(s.extractor, s.model.space, s.real, s.compared, training=s.training, **told)
 
 
 def _infinity(s: Setting) -> list[Result]:
@@ -330,20 +361,58 @@ def _representation(s: Setting) -> list[Result]:
     return representation(s.model, s.data, seed=s.seed, split=s.split)
 
 
+def _factors(s: Setting) -> list[Result]:
+    return [disentanglement(s.model, s.data, seed=s.seed, split=s.split)]
+
+
 def _conditional(s: Setting) -> list[Result]:
     name, classify = s.classifier
     held, labels = s.all_held
     train, train_labels = draw(s.data.train, 10 * s.n, s.seed + 1)
     kinds: dict[str, Any] = {"real_labels": labels, "asked": s.asked, "training_labels": train_labels, **s.drawn}
-    to_rows = rows_of(s.model.space, held)
+    to_rows: Any = rows_of(s.model.space, held)
     accuracy = condition_accuracy(s.fake, s.asked, classify, real=held, real_labels=labels, classifier=name, **s.drawn)
-    found = [accuracy, within_condition(to_rows(held), fake=to_rows(s.fake), training=to_rows(train), **kinds)]
+    found = [accuracy, within_condition(held, fake=s.fake, training=train, to_rows=to_rows, **kinds)]
     if s.features is not None:
         sets = (s.extractor(x, s.model.space) for x in (held, s.fake, train))
         real, fake, training = sets
         kinds |= {"measure": frechet, "metric": "frechet", "features": s.extractor.name}
         found.append(within_condition(real, fake=fake, training=training, **kinds))
     return found
+
+
+# How long they take, in rough seconds of one core ---------------------------------------------------------------------
+
+
+def _scored(s: Setting) -> int:
+    """Return for how many rows a likelihood is found, those that are scored again included."""
+    return (len(s.held) if s.rows is None else min(s.rows, len(s.held))) + AGAIN * (sign_of(s.model) == ">=")
+
+
+def drawing_seconds(s: Setting) -> float:
+    """Return how long drawing the samples takes by plan."""
+    return 1e-8 * s.n * s.model.space.size * (1 + sum(p.numel() > 1 for p in s.model.parameters()))
+
+
+def _scoring_seconds(s: Setting) -> float:
+    draws = s.k if isinstance(s.model, Weighted) else 1
+    return 0.5 + 3e-8 * s.model.space.size * (len(s.data.train) + _scored(s) * draws)  # the simple law sees all data
+
+
+def _kernel_seconds(s: Setting) -> float:
+    return 4 * s.m**2 * (6e-11 * s.model.space.size + 2e-8)
+
+
+def _feature_seconds(s: Setting) -> float:
+    return 1 + 3e-3 * s.m + 1e-7 * s.m**2
+
+
+def _forest_seconds(s: Setting) -> float:
+    return 1 + 1e-4 * (len(s.held) + s.n)
+
+
+def _memory_seconds(s: Setting) -> float:
+    return 1e-10 * len(s.data.train) * (s.m + s.n) * s.model.space.size
 
 
 # To whom they apply ---------------------------------------------------------------------------------------------------
@@ -353,12 +422,19 @@ def _labels(s: Setting) -> str:
     return s.ragged or ("" if s.labelled else "the data have no labels.")
 
 
-def _no_probe(s: Setting) -> str:
+def _no_code(s: Setting) -> str:
     if not isinstance(s.model, Latent):
         return f"{s.model._who()} has no representation."
-    if s.model.cond_space is not None:
-        return f"{s.model._who()} is given the label when it encodes: a probe would only read it back."
-    return _labels(s)
+    given = s.model.cond_space is not None
+    return f"{s.model._who()} is given the label when it encodes: a probe would only read it back." if given else ""
+
+
+def _no_probe(s: Setting) -> str:
+    return _no_code(s) or _labels(s)
+
+
+def _no_factors(s: Setting) -> str:
+    return _no_code(s) or s.ragged or no_factors(s.data)
 
 
 def _no_table(s: Setting) -> str:
@@ -378,14 +454,18 @@ def _small_probe(s: Setting) -> bool:
 
 
 GROUPS: dict[str, Group] = {
-    "likelihood": Group(("nll",), _likelihood, lambda s: "", must=True),
+    "likelihood": Group(
+        ("nll",), _likelihood, lambda s: "", must=True, samples=False, shared=True, seconds=_scoring_seconds
+    ),
     "flow": Group(
         ("nll_flow",),
         _flow,
         lambda s: "" if isinstance(s.model, Flowing) else f"{s.model._who()} has no probability flow.",
         unasked=lambda s: False,
+        samples=False,
+        seconds=lambda s: 60.0,
     ),
-    "kernel": Group(("mmd", "kid"), _kernel, lambda s: s.ragged, must=True),
+    "kernel": Group(("mmd", "kid"), _kernel, lambda s: s.ragged, must=True, seconds=_kernel_seconds),
     "features": Group(
         (
             "frechet",
@@ -403,14 +483,21 @@ GROUPS: dict[str, Group] = {
         lambda s: s.ragged,
         unasked=lambda s: s.features is not None,
         must=True,
+        shared=True,
+        seconds=_feature_seconds,
     ),
     "infinity": Group(("frechet_infinity",), _infinity, lambda s: s.ragged, unasked=lambda s: False),
     "bins": Group(("ndb", "js"), _bins, lambda s: s.ragged, unasked=lambda s: False),
     "columns": Group(("column_distance", "pair_distance"), _columns, _no_table),
-    "recognised": Group(("recognised",), _recognised, _labels),
+    "recognised": Group(("recognised",), _recognised, _labels, seconds=_forest_seconds),
     "modes": Group(("modes", "mode_kl"), _modes, _labels),
     "diversity": Group(("intra_class_diversity",), _diversity, _labels),
-    "memory": Group(("data_copying", "authenticity", "copies"), _memory, lambda s: s.ragged, _small_memory),
-    "representation": Group(("linear_probe", "neighbour_accuracy"), _representation, _no_probe, _small_probe),
+    "memory": Group(
+        ("data_copying", "authenticity", "copies"), _memory, lambda s: s.ragged, _small_memory, seconds=_memory_seconds
+    ),
+    "representation": Group(
+        ("linear_probe", "neighbour_accuracy"), _representation, _no_probe, _small_probe, samples=False
+    ),
+    "factors": Group(("mutual_information_gap",), _factors, _no_factors, samples=False),
     "conditional": Group(("condition_accuracy", "mmd_within", "frechet_within"), _conditional, _no_condition),
 }

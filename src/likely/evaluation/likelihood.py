@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from likely.core import Bounded, Density, Energy, Estimate, Model, Weighted, _rows, seeded
+from likely.core import Bounded, Density, Energy, Estimate, Model, Weighted, _count, _rows, seeded
 from likely.errors import LikelyError
 from likely.evaluation.results import Result, mean_and_error, result
+from likely.evaluation.sharded import by_first, gathered
 from likely.evaluation.simple import simple
-from likely.spaces import Binary, Finite, Space
+from likely.parts.collective import place, share
+from likely.spaces import Binary, Finite, Space, batches
 
 if TYPE_CHECKING:
     from likely.data.parts import Part
@@ -108,6 +110,17 @@ def _scores(model: Model, x: Any, cond: Any, k: int, seed: int) -> tuple[Tensor,
     )
 
 
+def _by_shares(model: Model, x: Any, cond: Any, fabric: Any) -> Tensor:
+    """Return log p(x | cond) of each row, (N,), of which every process found a share: whole runs of `rows_at_once`."""
+    assert isinstance(model, Density)
+    cuts = list(batches(_count(x), model.rows_at_once))
+    mine = cuts[share(len(cuts), fabric)]
+    if len(cuts) < place(fabric)[1]:  # too few to be shared
+        return model.log_prob(x, cond)
+    run = slice(mine[0].start, mine[-1].stop)
+    return gathered(model.log_prob(_rows(x, run), _rows(cond, run)).cpu(), fabric)
+
+
 def _log_partitions(model: Energy, cond: Any, n: int, seed: int) -> Estimate:
     """Return log Z for each row, (n,), and the standard error of its mean; every different condition has its own Z."""
     if cond is None:
@@ -151,6 +164,7 @@ def likelihood(
     train: Part | None = None,
     valid: Part | None = None,
     keep: Keep | None = None,
+    fabric: Any = None,
 ) -> Result:
     """Return the mean negative log-likelihood of a part, nats per datum, signed by the model's abilities.
 
@@ -171,23 +185,35 @@ def likelihood(
         train: the training part, on which the simple law is fitted; None leaves it out.
         valid: the part on which simple laws of reals are chosen.
         keep: is called with the log-likelihood of every row, (N,), and the seconds that they took.
+        fabric: launched `lightning_fabric.Fabric` of the processes that share the rows of an exact likelihood, or None.
+            Others are drawn from one random stream: the first process draws them alone. All return the same.
 
     Raises:
         LikelyError: the part is empty, or a score is not a number.
         SpaceError: the part is not of the model's space.
     """
+    if fabric is not None and not isinstance(model, Density):
+        return by_first(
+            lambda: likelihood(
+                model, part, k=k, rows=rows, seed=seed, split=split, train=train, valid=valid, keep=keep
+            ),
+            fabric,
+        )
     sign = sign_of(model)
     part = part if rows is None else part.head(rows)
     with seeded(seed):
         x, labels = part.batch(slice(0, len(part)))
     cond = None if model.cond_space is None else labels
-    protocol = _beside(model, part, x, cond, seed, split, train, valid)
+    protocol = by_first(lambda: _beside(model, part, x, cond, seed, split, train, valid), fabric)
     protocol["k"] = k if isinstance(model, Weighted) and sign == ">=" else None
     if not sign:
         return result("nll", None, unit="nats", sign="", **protocol)
     began = time.perf_counter()
-    nats, sign, shared = _scores(model, x, cond, k, seed)
-    if keep is not None:
+    if place(fabric)[1] > 1:
+        nats, shared = _by_shares(model, x, cond, fabric), 0.0
+    else:
+        nats, sign, shared = _scores(model, x, cond, k, seed)
+    if keep is not None and place(fabric)[0] == 0:
         keep(nats, time.perf_counter() - began)
     value, error = mean_and_error(nats, part.weight)
     if error is not None:

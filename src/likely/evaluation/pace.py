@@ -37,6 +37,7 @@ class Pace:
 
     Arguments:
         tell: is told how it goes; None tells nobody.
+        least: the share that must be done before the seconds left are told: early on, plans are all there is.
 
     Example:
         >>> said = []
@@ -47,8 +48,8 @@ class Pace:
         [(0.0, 'one'), (0.125, 'one'), (0.25, 'two'), (1.0, 'two')]
     """
 
-    def __init__(self, tell: Tell | None = None) -> None:
-        self.tell = tell
+    def __init__(self, tell: Tell | None = None, *, least: float = 0.0) -> None:
+        self.tell, self.least = tell, least
         self.stages: list[Stage] = []
         self.now: Stage | None = None
         self.began = 0.0
@@ -70,7 +71,7 @@ class Pace:
         total = sum(stage.seconds for stage in self.stages)
         if self.tell is not None and self.now is not None:
             share = sum(stage.seconds * stage.done for stage in self.stages) / total if total else 1.0
-            self.tell(share, self.now.title, self.left())
+            self.tell(share, self.now.title, self.left() if share >= self.least else None)
 
     def end(self) -> None:
         """Say that all is done."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,14 +16,18 @@ from likely.core import Model, seeded
 from likely.data.parts import Mapped
 from likely.errors import LikelyError, unknown
 from likely.evaluation.by_features import feature_distances
-from likely.evaluation.groups import GROUPS, Setting
+from likely.evaluation.groups import GROUPS, Group, Setting, drawing_seconds
 from likely.evaluation.likelihood import Keep
 from likely.evaluation.menu import chosen, metric_names
-from likely.evaluation.pace import Tell
+from likely.evaluation.pace import Pace, Stage, Tell
 from likely.evaluation.results import Result, completed, missing
 from likely.evaluation.samples import sample_distances, some_rows, table_distances
+from likely.evaluation.sharded import by_first
 from likely.extractors import Extractor
+from likely.parts.collective import place
 from likely.spaces import Finite, Real, Sequence, Space
+
+DRAWING = "drawing samples"
 
 if TYPE_CHECKING:
     from likely.data.parts import Data, Part
@@ -39,6 +45,8 @@ def evaluate(
     features: str | Extractor | None = None,
     metrics: str | Iterable[str] | None = None,
     keep: Keep | None = None,
+    tell: Tell | None = None,
+    fabric: Any = None,
 ) -> list[Result]:
     """Measure a model against held-out data: likelihood, two-sample metrics, diversity, memory, representation.
 
@@ -55,6 +63,9 @@ def evaluate(
         metrics: names of metrics or groups (`menu.chosen`); None measures all that apply and are cheap. Metrics by
             features that are named without an extractor take the project's own for these data, or `pca`.
         keep: is called with the log-likelihood of every held-out row, (N,), and the seconds that they took.
+        tell: is told how much is done, what is done, and how many seconds are left.
+        fabric: launched `lightning_fabric.Fabric` of processes that share an exact likelihood and the reading of
+            features, or None. Every process makes the same call and gets the same numbers: those of one process.
 
     Returns:
         A list of results in plain values, each with the whole `results.SCHEMA` in its protocol. What does not apply is
@@ -73,14 +84,27 @@ def evaluate(
     if part not in ("test", "valid"):
         raise unknown("held-out part", part, ("test", "valid"))
     wanted = chosen(metrics)
-    setting = Setting(model, data, part, k=k, n=n, seed=seed, rows=rows, features=features, keep=keep)
+    pace = Pace(tell, least=0.05)
+    options: dict[str, Any] = {"rows": rows, "features": features, "keep": keep, "pace": pace, "fabric": fabric}
+    setting = Setting(model, data, part, k=k, n=n, seed=seed, **options)
+    asked = {name: group for name, group in GROUPS.items() if _is_asked(name, group, setting, wanted)}
+    drawing = next((name for name, group in asked.items() if group.samples and not group.why_not(setting)), None)
+    for name, group in asked.items():
+        if name == drawing:
+            pace.plan([Stage(DRAWING, DRAWING, drawing_seconds(setting))])
+        pace.plan([Stage(name, name, 0.0 if group.why_not(setting) else group.seconds(setting))])
     results: list[Result] = []
-    for name, group in GROUPS.items():
-        asked = group.unasked(setting) if wanted is None else not wanted.isdisjoint(group.metrics)
-        if name == "features" and wanted is not None and features is None:
-            asked = bool(wanted & (set(group.metrics) - set(GROUPS["kernel"].metrics)))
-        if asked:
-            results += group.results(setting, wanted)
+    for name, group in asked.items():
+        if name == drawing:
+            pace.begin(DRAWING)
+            if place(fabric)[0] == 0:
+                with suppress(LikelyError):  # the metrics that need samples say what is wrong
+                    len(setting.fake)
+        if not group.why_not(setting):
+            pace.begin(name)
+        find = partial(group.results, setting, wanted)
+        results += find() if group.shared else by_first(find, fabric)
+    pace.end()
     return completed(
         results,
         data=data.name,
@@ -88,6 +112,15 @@ def evaluate(
         fingerprint=data.fingerprint[:12],
         resize=_resized(data),
     )
+
+
+def _is_asked(name: str, group: Group, setting: Setting, wanted: set[str] | None) -> bool:
+    """Return whether a group is to be measured."""
+    if wanted is None:
+        return group.unasked(setting)
+    if name == "features" and setting.features is None:
+        return bool(wanted & (set(group.metrics) - set(GROUPS["kernel"].metrics)))
+    return not wanted.isdisjoint(group.metrics)
 
 
 def evaluate_samples(
@@ -122,6 +155,10 @@ def evaluate_samples(
         LikelyError: the sets differ in shape or have fewer than two rows.
     """
     wanted = chosen(metrics)
+    for one in (real, fake):
+        if isinstance(space or getattr(one, "space", None), Sequence):
+            name = getattr(one, "name", "these data")
+            raise LikelyError(f"{name}: sequences differ in length, and no distance of two sets of them is known here.")
     training, halves, common = None, False, dict[str, Any]()
     if hasattr(real, "train"):
         space = real.space if space is None else space
@@ -144,6 +181,17 @@ def evaluate_samples(
         fake = space.check(fake, "a fake datum")
     if tell is not None:
         tell(0.0, "kernel distances between data", None)
+    results = by_first(lambda: _in_the_data(space, real, fake, training, halves, seed), fabric)
+    if features is not None and (wanted is None or wanted & set(GROUPS["features"].metrics)):
+        extractor = _extractor(features, real if training is None else training, space, resize)
+        results += feature_distances(
+            extractor, space, real, fake, training=training, halves=halves, seed=seed, tell=tell, fabric=fabric
+        )
+    return completed(results if wanted is None else _only(results, wanted, features is not None), **common)
+
+
+def _in_the_data(space: Space, real: Any, fake: Any, training: Any, halves: bool, seed: int) -> list[Result]:
+    """Return the distances of two sets that need no features."""
     looked = space.check(some_rows(space, fake, seed + 2), "a fake datum")
     results = sample_distances(space, real, looked, training=training, seed=seed, split="test")
     if halves and len(real) >= 4:
@@ -159,12 +207,7 @@ def evaluate_samples(
     if len(space.shape) == 1 and not isinstance(space, Sequence):
         rows = some_rows(space, real, seed)  # where the value is missing, the row counts in the other columns
         results += table_distances(space, rows, looked, training=training, seed=seed)
-    if features is not None and (wanted is None or wanted & set(GROUPS["features"].metrics)):
-        extractor = _extractor(features, real if training is None else training, space, resize)
-        results += feature_distances(
-            extractor, space, real, fake, training=training, halves=halves, seed=seed, tell=tell, fabric=fabric
-        )
-    return completed(results if wanted is None else _only(results, wanted, features is not None), **common)
+    return results
 
 
 def _only(results: list[Result], wanted: set[str], by_features: bool) -> list[Result]:

@@ -15,8 +15,8 @@ from likely.evaluation.frechet import Moments
 from likely.evaluation.matrices import choose
 from likely.evaluation.sharded import merged
 from likely.extractors import Extractor
-from likely.parts.collective import share
-from likely.spaces import Space
+from likely.parts.collective import place, share
+from likely.spaces import Space, batches
 
 HELD = 2**29  #: bytes of the features of one set that are held
 WIDE = 4096  #: dimensions up to which covariances are taken
@@ -55,15 +55,20 @@ def read(
         space: what one x is.
         seed: decides which rows are held where their features take more than `HELD` bytes.
         tell: is told the share of the rows that is read.
-        fabric: processes that read a share each (`sharded`), or None.
+        fabric: processes that read a share each (`sharded`), or None. Shares are whole batches of the extractor: a row
+            is read beside the same rows as in one process, and has the same features bit for bit.
 
     Raises:
         SpaceError: the extractor does not read the space, or a value is not of it.
         LikelyError: there are no rows, or a feature is not a finite number.
     """
-    if fabric is not None:
-        mine = share(len(x), fabric)
+    if place(fabric)[1] > 1:
+        cuts = list(batches(len(x), extractor.rows))
+        own = cuts[share(len(cuts), fabric)]
+        mine = slice(own[0].start, own[-1].stop) if own else slice(0, 1)
         x = x.take(np.arange(len(x))[mine]) if isinstance(x, Mapped) else x[mine]
+        if not own:  # fewer batches than processes: one row says how long a row is
+            return merged(_no_rows(extractor, x, space), fabric)
     rows: Tensor | None = None
     logits: Tensor | None = None
     moments: Moments | None = None
@@ -91,6 +96,12 @@ def read(
         tell(stop / len(x))
     assert rows is not None  # there is at least one row
     return merged(Set(rows, len(x), moments, logits), fabric)
+
+
+def _no_rows(extractor: Extractor, x: Any, space: Space) -> Set:
+    """Return what is known of no rows: how long they would be, by the look of one."""
+    features, logits = extractor.both(x, space)
+    return Set(features[:0], 0, None, None if logits is None else logits[:0])
 
 
 def some(rows: Tensor, most: int, seed: int) -> Tensor:

@@ -22,9 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from likely.core import Latent, Model, seeded
+from likely.core import Latent, seeded
 from likely.errors import LikelyError
-from likely.evaluation.results import Result, result_of_share
+from likely.evaluation.bootstrap import jackknife
+from likely.evaluation.results import Result, result, result_of_share
 from likely.spaces import Finite
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 ROWS = 5000  #: labelled training rows that a probe sees at most
 NEIGHBOURS = 5
+GROUPS = 10  #: of rows that the jackknife of the gap leaves out in turn
 BINS = 20  #: into which each entry of z is cut for mutual information
 
 
@@ -63,10 +65,12 @@ def neighbour_accuracy(train: Any, train_labels: Any, test: Any, test_labels: An
 
 
 def mutual_information_gap(z: Any, factors: Any, *, bins: int = BINS) -> float:
-    """Return the mutual information gap of representations z, (N, D), D at least 2, for known factors, (N, F).
+    r"""Return the mutual information gap of representations z, (N, D), D at least 2, for known factors, (N, F).
 
-    Each entry of z is cut into `bins` of equal width from its lowest to its highest value, as is usual in published
-    numbers (one far outlier therefore leaves few bins to the rest); factors are taken as they are.
+    MIG = 1/F sum_k (I(z_j(k); v_k) - max_{j != j(k)} I(z_j; v_k)) / H(v_k), j(k) = argmax_j I(z_j; v_k): Chen et al.
+    2018, equation 6. I and H are those of counts: each entry of z is cut into `bins` of equal width from its lowest to
+    its highest value, as is usual in published numbers (one far outlier therefore leaves few bins to the rest); factors
+    are taken as they are. A factor that is constant does not count.
 
     Raises:
         LikelyError: the rows do not agree, z has fewer than two entries, or every factor is constant.
@@ -76,26 +80,95 @@ def mutual_information_gap(z: Any, factors: Any, *, bins: int = BINS) -> float:
         >>> round(mutual_information_gap(v.float(), v), 6)
         1.0
     """
+    known = [gap for gap in factor_gaps(z, factors, bins=bins) if gap is not None]
+    if not known:
+        raise LikelyError("every factor is constant: there is no information to look for.")
+    return float(np.mean(known))
+
+
+def factor_gaps(z: Any, factors: Any, *, bins: int = BINS) -> list[float | None]:
+    """Return the gap of each factor, of which `mutual_information_gap` is the mean; None for a constant factor.
+
+    Raises:
+        LikelyError: the rows do not agree, or z has fewer than two entries.
+    """
     entries, known = _matrix(z), _matrix(factors)
     if len(entries) != len(known):
         raise LikelyError(f"{len(entries)} representations but {len(known)} rows of factors.")
     if entries.shape[1] < 2:
         raise LikelyError("the mutual information gap needs at least two entries of z: it is between the best two.")
-    codes = [_binned(column, bins) for column in entries.T]
-    gaps = []
+    return _gaps([_binned(column, bins) for column in entries.T], known)
+
+
+def _gaps(codes: list[np.ndarray], known: np.ndarray) -> list[float | None]:
+    gaps: list[float | None] = []
     for column in known.T:
         factor = np.unique(column, return_inverse=True)[1]
         entropy = _entropy(np.bincount(factor))
-        if entropy > 0:
-            best = sorted((_mutual_information(code, factor) for code in codes), reverse=True)
-            gaps.append((best[0] - best[1]) / entropy)
-    if not gaps:
-        raise LikelyError("every factor is constant: there is no information to look for.")
-    return float(np.mean(gaps))
+        best = sorted((_mutual_information(code, factor) for code in codes), reverse=True)
+        gaps.append((best[0] - best[1]) / entropy if entropy > 0 else None)
+    return gaps
+
+
+def disentanglement(model: Any, data: Data, *, rows: int = 2 * ROWS, seed: int = 0, split: str = "test") -> Result:
+    """Measure whether each known factor of the data has an entry of `encode` of its own: the mutual information gap.
+
+    It stands beside the same measure of the data themselves (floor), with the gap of each factor; the interval leaves
+    out one tenth of the rows at a time, within the bins of all.
+
+    Arguments:
+        model: an unconditional model with a representation.
+        data: data whose condition is the factors that made each row, such as `squares`.
+        rows: how many held-out rows are encoded at most.
+        seed: decides which rows.
+        split: the held-out part, "test" or "valid".
+
+    Raises:
+        LikelyError: the model has no representation, one of a single entry, or is given the factors; the data have no
+            known factors, or they are constant.
+    """
+    _probed(model)
+    reason = no_factors(data)
+    if reason:
+        raise LikelyError(reason)
+    x, known = _drawn(getattr(data, split), rows, seed)
+    z, factors = model.encode(x).flatten(1), known.numpy()
+    value = mutual_information_gap(z, factors)
+    codes = [_binned(column, BINS) for column in _matrix(z).T]
+
+    def gap(numbers: Tensor) -> float:
+        own = numbers.long().flatten().numpy()
+        return float(np.mean([one for one in _gaps([code[own] for code in codes], factors[own]) if one is not None]))
+
+    error = (
+        jackknife(gap, torch.arange(len(x))[:, None], groups=GROUPS, seed=seed).error if len(x) > 2 * GROUPS else None
+    )
+    names = (data.cond.names if data.cond is not None else None) or [str(i) for i in range(factors.shape[1])]
+    return result(
+        "mutual_information_gap",
+        value,
+        error,
+        interval_method="jackknife",
+        n_real=len(x),
+        split=split,
+        seed=seed,
+        dimensions=z.shape[1],
+        bins=BINS,
+        factors=list(names),
+        per_factor=dict(zip(names, factor_gaps(z, factors), strict=True)),
+        floor=mutual_information_gap(x.flatten(1), factors),
+        floor_n=len(x),
+    )
+
+
+def no_factors(data: Data) -> str:
+    """Return why data have no known factors, or ""."""
+    known = isinstance(data.cond, Finite) and len(data.cond.shape) == 1
+    return "" if known else "the data have no known factors, several for each row, such as those of 'squares'."
 
 
 def representation(
-    model: Model, data: Data, *, k: int = NEIGHBOURS, rows: int = ROWS, seed: int = 0, split: str = "test"
+    model: Any, data: Data, *, k: int = NEIGHBOURS, rows: int = ROWS, seed: int = 0, split: str = "test"
 ) -> list[Result]:
     """Measure what `encode` keeps of the labels: linear probe and nearest neighbours, on held-out data.
 
@@ -114,10 +187,7 @@ def representation(
     Raises:
         LikelyError: the model has no representation or is conditional; the data have no labels; a part is empty.
     """
-    if not isinstance(model, Latent):
-        raise LikelyError(f"{model._who()} has no representation; these have: likely models --can encode")
-    if model.cond_space is not None:
-        raise LikelyError(f"{model._who()} is given the label when it encodes: a probe would only read it back.")
+    _probed(model)
     if not (isinstance(data.cond, Finite) and data.cond.shape == ()):
         raise LikelyError("a probe needs data with one label per row; these have none.")
     parts = [_drawn(part, rows, seed) for part in (data.train, getattr(data, split))]
@@ -152,6 +222,18 @@ def representation(
     return results
 
 
+def _probed(model: Any) -> None:
+    """Raise unless a model has a representation of x alone.
+
+    Raises:
+        LikelyError: it has none, or is conditional.
+    """
+    if not isinstance(model, Latent):
+        raise LikelyError(f"{model._who()} has no representation; these have: likely models --can encode")
+    if model.cond_space is not None:
+        raise LikelyError(f"{model._who()} is given the label when it encodes: a probe would only read it back.")
+
+
 def _drawn(part: Part, rows: int, seed: int) -> tuple[Tensor, Tensor]:
     with seeded(seed):
         x, cond = part.batch(torch.randperm(len(part))[:rows])
@@ -184,6 +266,6 @@ def _entropy(counts: np.ndarray) -> float:
 
 def _mutual_information(first: np.ndarray, second: np.ndarray) -> float:
     """Return I = H(first) + H(second) - H(first, second) of two rows of codes, nats."""
-    joint = np.zeros((int(first.max()) + 1, int(second.max()) + 1))
-    np.add.at(joint, (first, second), 1)
+    high = int(second.max()) + 1
+    joint = np.bincount(first * high + second, minlength=(int(first.max()) + 1) * high).reshape(-1, high)
     return _entropy(joint.sum(1)) + _entropy(joint.sum(0)) - _entropy(joint.ravel())

@@ -2,7 +2,8 @@
 
 Moments add, so the Frechet distance needs a mean and a scatter of each process and no rows. Distances that look at
 pairs of rows (kernel, precision, recall, coverage, classifier) take the gathered rows, in the order of the shards:
-those of `x[share(len(x), fabric)]` are x again, so that the metrics are those of one process bit for bit.
+those of `x[share(len(x), fabric)]` are x again, so that the metrics are those of one process bit for bit. What cannot
+be shared the first process does alone, with the threads of all, and tells the others (`by_first`).
 
 `fabric` is a launched `lightning_fabric.Fabric`, or None for one process. Every process must make the same calls.
 
@@ -12,17 +13,21 @@ doi.org/10.1080/00031305.1983.10483115.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from likely.errors import LikelyError
 from likely.evaluation.frechet import Moments
-from likely.parts.collective import add, gather, share
+from likely.parts.collective import add, gather, place, share
 
 if TYPE_CHECKING:
     from likely.evaluation.reading import Set
+
+T = TypeVar("T")
 
 
 def gathered(rows: Tensor, fabric: Any) -> Tensor:
@@ -37,6 +42,40 @@ def gathered(rows: Tensor, fabric: Any) -> Tensor:
         torch.Size([3, 2])
     """
     return torch.cat(gather(rows, fabric))
+
+
+def by_first(find: Callable[[], T], fabric: Any) -> T:
+    """Return what the first process finds, alone and with the threads of all; the others are told.
+
+    Arguments:
+        find: finds plain values that JSON can hold; a `LikelyError` is raised in every process.
+        fabric: the processes, or None.
+
+    Example:
+        >>> by_first(lambda: {"kid": 0.5}, None)
+        {'kid': 0.5}
+    """
+    rank, size = place(fabric)
+    if size == 1:
+        return find()
+    found: Any = None
+    problem: LikelyError | None = None
+    if rank == 0:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(threads * size)
+        try:
+            found = find()
+        except LikelyError as error:
+            problem = error
+        finally:
+            torch.set_num_threads(threads)
+    said = json.dumps([found, None if problem is None else str(problem)]).encode() if rank == 0 else b""
+    told = json.loads(bytes(gathered(torch.tensor(list(said), dtype=torch.uint8), fabric).tolist()))
+    if rank:
+        found, problem = told[0], None if told[1] is None else LikelyError(told[1])
+    if problem is not None:
+        raise problem
+    return found
 
 
 def features_of(extract: Callable[[Any], Tensor], x: Any, fabric: Any) -> Tensor:

@@ -26,6 +26,7 @@ FREE = frozenset(
         "reverse_error",
         "per_class",
         "per_class_standard_error",
+        "per_factor",
         "counts",
         "covered",
         "skipped",

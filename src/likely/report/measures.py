@@ -60,9 +60,14 @@ def _share(name: Words, better: str = "") -> Measure:
 MEASURES = {
     "nll": Measure(Words("likelihood", "가능도"), "low", unit=" nats"),
     "frechet": Measure(Words("Fréchet distance", "프레셰 거리"), "low"),
+    "frechet_infinity": Measure(Words("Fréchet distance at n = ∞", "n = ∞에서의 프레셰 거리"), "low"),
     "mmd": Measure(Words("kernel distance ×1000", "커널 거리 ×1000"), "low", scale=1000, digits=1),
     "kid": Measure(Words("KID ×1000", "KID ×1000"), "low", scale=1000, digits=1),
     "sliced_wasserstein": Measure(Words("sliced Wasserstein", "조각 바서슈타인"), "low", digits=3),
+    "column_distance": Measure(Words("distance by columns", "열별 거리"), "low", digits=3),
+    "pair_distance": Measure(Words("distance by pairs of columns", "열 쌍별 거리"), "low", digits=3),
+    "ndb": _share(Words("bins filled wrongly", "잘못 채워진 구간"), "low"),
+    "js": Measure(Words("Jensen–Shannon divergence of bins", "구간의 옌센–섀넌 발산"), "low", digits=3),
     "classifier_test": _share(Words("told from real data", "실제와 구별됨"), "low"),
     "inception_score": Measure(Words("Inception score", "인셉션 점수"), "high"),
     "precision": _share(Words("precision", "정밀도"), "high"),
@@ -81,11 +86,11 @@ MEASURES = {
     "copies": _share(Words("exact copies", "그대로 베낌")),
     "linear_probe": _share(Words("linear probe", "선형 분류"), "high"),
     "neighbour_accuracy": _share(Words("nearest neighbours", "가까운 이웃"), "high"),
+    "mutual_information_gap": Measure(Words("mutual information gap", "상호정보량 차이"), "high"),
     "condition_accuracy": _share(Words("shows what was asked", "시킨 것을 그림"), "high"),
     "mmd_within": Measure(
         Words("kernel distance within classes ×1000", "범주별 커널 거리 ×1000"), "low", scale=1000, digits=1
     ),
-    "kid_within": Measure(Words("KID within classes ×1000", "범주별 KID ×1000"), "low", scale=1000, digits=1),
     "frechet_within": Measure(Words("Fréchet distance within classes", "범주별 프레셰 거리"), "low"),
     "nll_flow": Measure(Words("−log p by the probability flow, nats", "확률 흐름으로 잰 −log p, nat"), "low"),
 }
