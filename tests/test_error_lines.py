@@ -54,6 +54,17 @@ LINES = {
         "weights must be 0 or more; row 1 has -1",
         lambda: estimate(Normal, [1.0, 2.0], weights=[1, -1]),
     ),
+    "infinite weight": (
+        "weight must be 2 numbers, each 0 or more and finite",
+        lambda: build("gaussian").e_step(torch.zeros(2, 3), weight=[1.0, math.inf]),
+    ),
+    "text as weight": ("weight must be 2 numbers", lambda: build("gaussian").e_step(torch.zeros(2, 3), weight="ab")),
+    # ragged input
+    "complete ragged": ("x cannot be read as an array", lambda: build("gaussian").complete([[1.0], [2.0, 3.0]])),
+    "marginal ragged": (
+        "x cannot be read as an array",
+        lambda: build("gaussian").log_marginal([[1.0], [2.0, 3.0]], torch.ones(3, dtype=torch.bool)),
+    ),
     # unknown variable names
     "marginal": (r"unknown variable 'rian'\. Did you mean 'rain'", lambda: RAIN.marginal("rian")),
     "condition": (r"unknown variable 'rian'\. Did you mean 'rain'", lambda: RAIN.condition(rian=1)),
@@ -213,3 +224,11 @@ def test_one_line(wrong):
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
     assert isinstance(caught.value, UnknownName) == says.startswith("unknown")
+
+
+def test_lists_with_missing_levels_are_as_good_as_arrays():
+    model = fit("bernoulli", Binary((3,)), torch.tensor([[0, 1, 1], [1, 1, 0]], dtype=torch.uint8))
+    rows = [[0, math.nan, 1], [1, 0, 0]]
+    assert torch.equal(model.log_prob(rows), model.log_prob(np.array(rows)))
+    stats, same = model.e_step(rows), model.e_step(torch.tensor(rows))
+    assert all(torch.equal(stats[name], same[name]) for name in stats)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -198,16 +199,52 @@ def _join(parts: list[Any]) -> Any:
 
 
 def _values(x: Any) -> Tensor:
-    """Return the values of a batch, which for sequences are padded."""
-    return x.values if isinstance(x, Ragged) else torch.as_tensor(x)
+    """Return the values of a batch, which for sequences are padded.
+
+    Raises:
+        SpaceError: they are no array.
+    """
+    try:
+        return x.values if isinstance(x, Ragged) else torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        hint = "; make sequences one batch with `likely.spaces.ragged`" if "sequence of length" in str(error) else ""
+        raise SpaceError(f"x cannot be read as an array of numbers ({error}){hint}.") from None
+
+
+def _missing(x: Any) -> Tensor | None:
+    """Return where the values of a batch are NaN; None where none is."""
+    values = _values(x)
+    if not values.is_floating_point() or math.isfinite(float(values.detach().sum())):
+        return None
+    missing = values.isnan()
+    return missing if bool(missing.any()) else None
 
 
 def _known(x: Any) -> Tensor | None:
-    """Return where an array of floating numbers is not NaN; None where nothing is missing, and for what is no array."""
-    if not isinstance(x, Tensor) and getattr(getattr(x, "dtype", None), "kind", "") != "f":
+    """Return where an array or list of numbers is not NaN; None where nothing is missing, and for what is no array."""
+    if isinstance(x, tuple):
         return None
-    missing = torch.as_tensor(x).isnan()
-    return ~missing if bool(missing.any()) else None
+    try:
+        missing = _missing(x)
+    except SpaceError:  # texts, say, which the space reads
+        return None
+    return None if missing is None else ~missing
+
+
+def _weights(weight: Any, n: int) -> Tensor:
+    """Return how much each of n rows counts, (n,).
+
+    Raises:
+        SpaceError: they are not n finite numbers of 0 or more.
+    """
+    try:
+        weight = torch.as_tensor(weight)
+        shape, good = tuple(weight.shape), bool((weight.isfinite() & (weight >= 0)).all())
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SpaceError(f"weight must be {n} numbers, each 0 or more ({error}).") from None
+    if shape != (n,) or not good:
+        raise SpaceError(f"weight must be {n} numbers, each 0 or more and finite; it has shape {shape}.")
+    return weight
 
 
 def _with_values(x: Any, values: Tensor) -> Any:
@@ -238,9 +275,8 @@ class Density(Model):
         """
         if isinstance(self, Marginal) and holds_reals(self.space):
             x, cond = self._given(x, cond, missing=True)
-            known = ~_values(x).isnan()
-            if not bool(known.all()):
-                return self.log_marginal(x, known, cond)
+            if (missing := _missing(x)) is not None:
+                return self.log_marginal(x, ~missing, cond)
         elif isinstance(self, Marginal) and (seen := _known(x)) is not None:
             return self.log_marginal(x, seen, cond)  # levels that are missing
         elif isinstance(self.space, Real):
@@ -543,8 +579,8 @@ class Statistics(Model):
             known = _known(x)  # levels that are missing
         if checked:
             x, cond = self._given(x, cond, missing=True)
-            missing = _values(x).isnan()
-            known = ~missing if bool(missing.any()) else None
+            missing = _missing(x)
+            known = None if missing is None else ~missing
         if known is not None:
             if not isinstance(self, Marginal):
                 raise SpaceError(
@@ -554,9 +590,7 @@ class Statistics(Model):
             x, known, cond = _with_known(self, x, known, cond)
         elif not checked:
             x, cond = self._given(x, cond)
-        weight = torch.ones(_count(x)) if weight is None else torch.as_tensor(weight)
-        if tuple(weight.shape) != (_count(x),) or not bool((weight >= 0).all()):
-            raise SpaceError(f"weight must be {_count(x)} numbers, each 0 or more; it has shape {tuple(weight.shape)}.")
+        weight = torch.ones(_count(x)) if weight is None else _weights(weight, _count(x))
         with self._evaluating():  # like `loss`, it draws from the loop's random stream
             return self._e_step(x, cond, known, weight.to(self.device))
 

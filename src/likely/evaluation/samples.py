@@ -145,4 +145,4 @@ def some_rows(space: Space, x: Any, seed: int) -> Any:
 def complete_rows(space: Space, x: Any) -> Tensor:
     """Return the rows of x without missing values."""
     x = torch.as_tensor(x)
-    return x[~x.flatten(1).isnan().any(1)] if isinstance(space, (Finite, Real)) and x.is_floating_point() else x
+    return x[~x.flatten(1).isnan().any(1)] if isinstance(space, (Binary, Finite, Real)) and x.is_floating_point() else x
