@@ -897,6 +897,24 @@ def _zip(content: bytes) -> bytes:
     return stream.getvalue()
 
 
+def test_a_file_that_does_not_fit_says_why_and_not_how_to_split_it(desk, monkeypatch, capsys):
+    monkeypatch.chdir(desk)
+    (desk / "two.csv").write_text("a,b,c\n1,2,x\n3,4,y\n")
+    assert "column 'c' holds text" in refuse(capsys, 1, "score", "table", "--data", "two.csv")
+    assert "column 'c' holds text" in refuse(capsys, 1, "evaluate", "--real", "two.csv", "--fake", "two.csv")
+
+
+def test_rows_count_by_the_column_that_says_so(desk, monkeypatch):
+    monkeypatch.chdir(desk)
+    (desk / "weighted.csv").write_text("a,b,often\n" + "0,1,1\n1,0,3\n" * 20)
+    fit = "fit table --data weighted.csv --view levels --weight often --pseudo-count 0 --quiet --out weighted"
+    assert main(fit.split()) == 0
+    model = likely.load(desk / "weighted")
+    assert float(model.log_prob(torch.tensor([[1, 0]])).exp()) == pytest.approx(0.75, abs=0.05)
+    assert "--weight often" in json.loads((desk / "weighted" / "run.json").read_text())["command"]
+    assert main("evaluate weighted --metrics nll".split()) == 0
+
+
 IMAGES = "mnist/train-images-idx3-ubyte.gz"
 HEADER = b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f8', 'fortran_order': False, 'shape': (%d, 4), }".ljust(81) + b"\n"
 

@@ -65,6 +65,17 @@ LINES = {
         "x cannot be read as an array",
         lambda: build("gaussian").log_marginal([[1.0], [2.0, 3.0]], torch.ones(3, dtype=torch.bool)),
     ),
+    # evidence beyond all numbers
+    **{
+        f"far {name}": (
+            "row 1 is too far from every component",
+            lambda ask=ask: ask(build("gmm", components=2), torch.tensor([[0.0, 0, 0], [1e160, 0, 0]], dtype=torch.float64)),
+        )
+        for name, ask in {
+            "complete": lambda model, x: model.complete(x, torch.tensor([True, True, False])),
+            "responsibilities": lambda model, x: model.responsibilities(x),
+        }.items()
+    },
     # unknown variable names
     "marginal": (r"unknown variable 'rian'\. Did you mean 'rain'", lambda: RAIN.marginal("rian")),
     "condition": (r"unknown variable 'rian'\. Did you mean 'rain'", lambda: RAIN.condition(rian=1)),

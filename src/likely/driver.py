@@ -41,6 +41,9 @@ VALIDATE = 3  #: the random stream of validation
 SAVE_EVERY = 60.0  #: seconds between checkpoints
 
 
+SOURCE = ("name_or_path", "view", "size", "colour", "sequence", "weight")  #: what a command says of its data
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or a termination signal arrived; the run was saved first."""
 
@@ -53,6 +56,7 @@ def train(
     size: int | None = None,
     colour: str | None = None,
     sequence: str | None = None,
+    weight: str | None = None,
     cond: str | None = None,
     preset: str = "auto",
     steps: int | None = None,
@@ -90,6 +94,7 @@ def train(
         size: resize pictures to this many pixels a side.
         colour: bring pictures to grey, rgb or rgba.
         sequence: the column of a table that says which sequence a row is a step of.
+        weight: the column of a table, or array of a file, that says how much each row counts.
         cond: condition the model on the data's "label" or "caption", or on a column of your own.
         preset: the model's numbers for a named data set; auto takes the one of these data, none takes none.
         steps: how many updates.
@@ -134,7 +139,7 @@ def train(
         name: value for name, value in locals().items() if name in FIT_OPTIONS and value is not None
     }
     described = registry.entry(model)
-    given = _given(view=view, size=size, colour=colour, sequence=sequence)
+    given = _given(view=view, size=size, colour=colour, sequence=sequence, weight=weight)
     loaded = data if isinstance(data, Data) else datasets.load(data, **given, **_given(cond=cond))
     said = _said(loaded) if isinstance(data, Data) else {"name_or_path": str(data), **given}
     several = {"processes": processes} if processes != 1 else {}
@@ -605,7 +610,7 @@ def _slug(name: str) -> str:
 
 def _said(data: Data) -> dict[str, Any]:
     """Return how loaded data are asked for on the command line."""
-    return {k: v for k, v in data.source.items() if k in ("name_or_path", "view", "size", "colour", "sequence")} or {
+    return {k: v for k, v in data.source.items() if k in SOURCE} or {
         "name_or_path": data.name
     }
 

@@ -18,6 +18,10 @@ class DataError(LikelyError):
     """A file or folder cannot be used as data; the message names it and what to do."""
 
 
+class AlreadySplit(DataError):
+    """Files say themselves which part a row belongs to, and cannot be split otherwise."""
+
+
 class UnknownName(LikelyError):
     """A misspelt name of a model, data set, preset or flag (exit 2); the message suggests the nearest."""
 

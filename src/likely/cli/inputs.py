@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from cyclopts import Parameter
 
 from likely.cli.answer import Misuse
-from likely.errors import DataError, LikelyError, unknown
+from likely.errors import AlreadySplit, DataError, LikelyError, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,14 +95,8 @@ def data_of(run: Run, name: str | None, view: str | None, size: int | None, *, w
         del options["cond"]
     options["view"] = view or run.record["data"]["view"]
     if whole and name not in data.names():
-        try:
-            loaded = data.load(name, **options, valid=0.0, test=0.0)
-        except (
-            DataError
-        ):  # files that say which part a row belongs to cannot be left undivided; or a fault, raised below
-            pass
-        else:
-            return _aligned(run, loaded)
+        with contextlib.suppress(AlreadySplit):
+            return _aligned(run, data.load(name, **options, valid=0.0, test=0.0))
     return _aligned(run, data.load(name, **options))
 
 
@@ -117,7 +112,7 @@ def undivided(name: str, **options: Any) -> Data:
         return data.load(name, **options)
     try:
         return data.load(name, **options, valid=0.0, test=0.0, on_disk=True)
-    except DataError:  # the files say which part a row belongs to; or a fault, raised below
+    except AlreadySplit:
         return data.load(name, **options, on_disk=True)
 
 

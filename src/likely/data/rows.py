@@ -12,7 +12,7 @@ from torch import Tensor
 
 from likely.data.blocks import BLOCK, LARGE, Blocks, Every
 from likely.data.parts import Data, Mapped, Part, _pick
-from likely.errors import DataError
+from likely.errors import AlreadySplit, DataError
 from likely.spaces import Binary, Finite, Ragged, Real, Sequence, Space
 
 PARTS = ("train", "valid", "test")
@@ -105,7 +105,7 @@ def split(
         fixed = {part: np.flatnonzero(given == part) for part in PARTS if (given == part).any()}
         for part, option in (("valid", valid), ("test", test)):
             if part in fixed and option is not None:
-                raise DataError(f"the folder '{part}' already holds that part; leave out {part}={option}.")
+                raise AlreadySplit(f"the folder '{part}' already holds that part; leave out {part}={option}.")
     pool = fixed.pop("train", np.arange(n))
     drawn = {part: share for part, share in shares.items() if part not in fixed and share > 0}
     if not fixed and not drawn:

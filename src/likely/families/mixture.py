@@ -256,6 +256,19 @@ class GaussianMixture(Marginal, Completer, Statistics):
             density = gaussians.log_density_of_known(standard, known, self.mean, self.whitening)
         return density + (log_weight - units).to(density.dtype)
 
+    def _shares(self, standard: Tensor, known: Tensor | None) -> Tensor:
+        """Return the probability that component k made row n, (B, K).
+
+        Raises:
+            LikelyError: a row is so far away that no number is left of any component's density.
+        """
+        joint = self._log_joint(standard, known)
+        lost = ~joint.amax(1).isfinite()
+        if bool(lost.any()):
+            row = int(lost.nonzero()[0, 0])
+            raise LikelyError(f"what is known of row {row} is too far from every component to say which made it.")
+        return joint.softmax(1)
+
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         screen = None if x.requires_grad else self._screen()
         return self._log_joint(self._standardise(x), None, screen).logsumexp(1).to(x.dtype)
@@ -275,7 +288,7 @@ class GaussianMixture(Marginal, Completer, Statistics):
 
     def _complete(self, x: Tensor, known: Tensor, cond: Tensor | None) -> Tensor:
         standard, mask = self._standardise(x), known.reshape(len(x), self.space.size)
-        which = torch.multinomial(self._log_joint(standard, mask).softmax(1), 1)[:, 0]
+        which = torch.multinomial(self._shares(standard, mask), 1)[:, 0]
         if self.low_rank:
             drawn = factors.draw_given_known(standard, mask, which, self.mean, self._spread)
         else:

@@ -119,6 +119,7 @@ class GMM(GaussianMixture):
 
         Raises:
             SpaceError: x is not of the space.
+            LikelyError: a row is so far away that no number is left of any component's density.
         """
         x, _ = self._given(x, None, missing=True)
         known = ~x.isnan()
@@ -126,9 +127,7 @@ class GMM(GaussianMixture):
             return self._by_rows(self._responsibilities, x, None if bool(known.all()) else known)
 
     def _responsibilities(self, x: Tensor, known: Tensor | None) -> Tensor:
-        return self._log_joint(
-            self._standardise(x), None if known is None else known.reshape(len(x), self.space.size)
-        ).softmax(1)
+        return self._shares(self._standardise(x), None if known is None else known.reshape(len(x), self.space.size))
 
     # Where EM starts -----------------------------------------------------------------------------------------------
 
