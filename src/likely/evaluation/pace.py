@@ -15,6 +15,9 @@ from dataclasses import dataclass
 Tell = Callable[[float, str, float | None], None]
 
 
+LATE = 0.99  #: the share that is told until the end, however much more than planned there is to do
+
+
 @dataclass
 class Stage:
     """A piece of work.
@@ -71,13 +74,16 @@ class Pace:
         total = sum(stage.seconds for stage in self.stages)
         if self.tell is not None and self.now is not None:
             share = sum(stage.seconds * stage.done for stage in self.stages) / total if total else 1.0
-            self.tell(share, self.now.title, self.left() if share >= self.least else None)
+            late = all(stage.done >= 1 for stage in self.stages)  # all that was planned is done, and it goes on
+            self.tell(min(share, LATE), self.now.title, self.left() if share >= self.least and not late else None)
 
     def end(self) -> None:
         """Say that all is done."""
         for stage in self.stages:
             stage.done = 1.0
-        self.at(1.0)
+        self._settle(1.0)
+        if self.tell is not None and self.now is not None:
+            self.tell(1.0, self.now.title, 0.0)
 
     def left(self) -> float | None:
         """Return the seconds left, or None while nothing is known."""
