@@ -912,7 +912,7 @@ def test_rows_count_by_the_column_that_says_so(desk, monkeypatch):
     model = likely.load(desk / "weighted")
     assert float(model.log_prob(torch.tensor([[1, 0]])).exp()) == pytest.approx(0.75, abs=0.05)
     assert "--weight often" in json.loads((desk / "weighted" / "run.json").read_text())["command"]
-    assert main("evaluate weighted --metrics nll".split()) == 0
+    assert main(["evaluate", "weighted", "--metrics", "nll"]) == 0
 
 
 IMAGES = "mnist/train-images-idx3-ubyte.gz"

@@ -17,6 +17,7 @@ from likely.spaces import Binary, Finite, Ragged, Real, Sequence, ragged
 
 LEVELS, REALS, STEPS = Finite((3,), 3, ordered=False), Real((3,)), Sequence(step=Finite((), 3), length=5)
 DISCRETE = ("table", "markov", "chow_liu", "bernoulli")
+FAR = torch.tensor([[0.0, 0, 0], [1e160, 0, 0]], dtype=torch.float64)
 RAIN = Table.from_array([[0.5, 0.0], [0.25, 0.25]], names=("rain", "wind"))
 IMPOSSIBLE = Table.from_array([[[0.5], [0.5]], [[0.0], [0.0]]], names=("a", "b", "c"))
 
@@ -69,7 +70,7 @@ LINES = {
     **{
         f"far {name}": (
             "row 1 is too far from every component",
-            lambda ask=ask: ask(build("gmm", components=2), torch.tensor([[0.0, 0, 0], [1e160, 0, 0]], dtype=torch.float64)),
+            lambda ask=ask: ask(build("gmm", components=2), FAR),
         )
         for name, ask in {
             "complete": lambda model, x: model.complete(x, torch.tensor([True, True, False])),

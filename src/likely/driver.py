@@ -610,9 +610,7 @@ def _slug(name: str) -> str:
 
 def _said(data: Data) -> dict[str, Any]:
     """Return how loaded data are asked for on the command line."""
-    return {k: v for k, v in data.source.items() if k in SOURCE} or {
-        "name_or_path": data.name
-    }
+    return {k: v for k, v in data.source.items() if k in SOURCE} or {"name_or_path": data.name}
 
 
 def _command(model: str, options: dict[str, Any], preset: str) -> str:

@@ -163,7 +163,8 @@ class Real(Space):
         return torch.isfinite(x)
 
     def _surely_ok(self, x: Tensor) -> bool:
-        return math.isfinite(float(x.detach().sum()))  # NaN and infinity stay in a sum; a tenth of the time of looking at each
+        # NaN and infinity stay in a sum, which takes a tenth of the time of looking at each number
+        return math.isfinite(float(x.detach().sum()))
 
     def _values(self) -> str:
         return "finite real numbers"

@@ -15,7 +15,8 @@ from likely.cli.flags import assignments, command, flag
 if TYPE_CHECKING:
     from likely.run import Run
 
-DATA = ("view", "size", "colour", "sequence", "weight", "cond", "preset")  #: options of the driver that are about the data
+#: options of the driver that are about the data
+DATA = ("view", "size", "colour", "sequence", "weight", "cond", "preset")
 
 SET = "a flag of this model as name=value, for scripts; may stand several times."
 
