@@ -16,6 +16,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar, NamedTuple, final
 
 import torch
@@ -34,6 +35,39 @@ def seeded(seed: int | None, device: torch.device | None = None) -> Iterator[Non
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(secrets.randbits(62) if seed is None else seed)
         yield
+
+
+_told: ContextVar[Callable[[int], None]] = ContextVar("told", default=lambda rows: None)
+
+
+@contextmanager
+def watched(rows: int, tell: Callable[[float], None]) -> Iterator[None]:
+    """Tell within a block which share of so many rows models have drawn or answered for, after each run of rows.
+
+    Arguments:
+        rows: of how many rows all are.
+        tell: is told the share, 0 to 1.
+
+    Example:
+        >>> import likely
+        >>> shares = []
+        >>> with watched(3000, shares.append):
+        ...     x = likely.build("bernoulli", likely.Binary((2,))).sample(3000, seed=0)
+        >>> shares[-1]
+        1.0
+    """
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        tell(min(1.0, done / max(rows, 1)))
+
+    before = _told.set(count)
+    try:
+        yield
+    finally:
+        _told.reset(before)
 
 
 class Estimate(NamedTuple):
@@ -100,12 +134,19 @@ class Model(nn.Module, ABC):
         with self._asked(seed):
             cond = self._conds(cond, n, draw=True)
             parts = [
-                self._sample(s.stop - s.start, _rows(cond, s), **options) for s in batches(n, self.rows_at_once)
-            ] or [self.space.random(0)]
-        x = _join(parts)
-        if isinstance(x, Tensor) and not self.space.contains(x):
-            raise LikelyError(f"{self._who()} drew values outside {self.space}: did its training diverge?")
-        return self.space._cast(x) if isinstance(x, Tensor) else x
+                self._kept(self._sample(cut.stop - cut.start, _rows(cond, cut), **options))
+                for cut in batches(n, self.rows_at_once)
+            ] or [self._kept(self.space.random(0))]
+        return _join(parts)
+
+    def _kept(self, drawn: Any) -> Any:
+        """Return what was drawn in the type that the space keeps it in."""
+        if isinstance(drawn, Tensor):
+            if not self.space.contains(drawn):
+                raise LikelyError(f"{self._who()} drew values outside {self.space}: did its training diverge?")
+            drawn = self.space._cast(drawn)
+        _told.get()(_count(drawn))
+        return drawn
 
     @abstractmethod
     def _sample(self, n: int, cond: Tensor | None) -> Any:
@@ -170,7 +211,10 @@ class Model(nn.Module, ABC):
     def _by_rows(self, ask: Callable[..., Tensor], x: Any, *others: Any, rows: int | None = None) -> Tensor:
         """Answer for x a few rows at a time, so that memory stays bounded."""
         cuts = batches(_count(x), rows or self.rows_at_once)
-        parts = [ask(_rows(x, cut), *(_rows(other, cut) for other in others)) for cut in cuts]
+        parts = []
+        for cut in cuts:
+            parts.append(ask(_rows(x, cut), *(_rows(other, cut) for other in others)))
+            _told.get()(cut.stop - cut.start)
         return torch.cat(parts) if parts else torch.zeros(0, device=self.device)
 
 

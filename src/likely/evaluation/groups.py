@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from likely import extractors
-from likely.core import Latent, Model, Weighted, _rows, seeded
+from likely.core import Latent, Model, Weighted, _rows, seeded, watched
 from likely.errors import LikelyError
 from likely.evaluation.bins import bins
 from likely.evaluation.bootstrap import jackknife
@@ -33,7 +33,6 @@ from likely.evaluation.results import Result, missing, result, result_of_share
 from likely.evaluation.samples import complete_rows, sample_distances, table_distances
 from likely.evaluation.sharded import by_first, gathered
 from likely.evaluation.two_sample import features as rows_of
-from likely.evaluation.watching import SCORING, drawn, watched
 from likely.extractors import Extractor
 from likely.parts.collective import place
 from likely.spaces import Finite, Sequence
@@ -119,7 +118,9 @@ class Setting:
     @cached_property
     def fake(self) -> Tensor:
         """The samples, (n, *shape)."""
-        return drawn(self.model, self.n, self.asked, seed=self.seed, tell=self.pace.at).cpu()
+        with watched(self.n, self.pace.at):
+            x: Tensor = self.model.sample(self.n, self.asked, seed=self.seed)
+        return x.cpu()
 
     @property
     def compared(self) -> Tensor:
@@ -240,7 +241,7 @@ def draw(part: Part, n: int, seed: int) -> tuple[Tensor, Any]:
 
 def _likelihood(s: Setting) -> list[Result]:
     parts: dict[str, Any] = {"train": s.data.train, "valid": s.data.valid, "keep": s.keep, "fabric": s.fabric}
-    with watched(s.model, SCORING, _scored(s), s.pace.at):
+    with watched(_scored(s), s.pace.at):
         return [likelihood(s.model, s.held, k=s.k, rows=s.rows, seed=s.seed, split=s.split, **parts)]
 
 
