@@ -100,6 +100,22 @@ def test_a_budget_becomes_steps_and_holds(out: Path) -> None:
     assert time.monotonic() - began < 30
 
 
+def test_a_plan_made_on_a_busy_machine_is_mended(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {k: v for k, v in QUICK.items() if k not in ("steps", "validate_every")}
+    planned, plan = [], driver._affordable
+
+    def busy(*args):  # during the trial all took twenty times as long
+        steps, aside = plan(*args)
+        planned.append(max(40, steps // 20))
+        return planned[0], aside
+
+    monkeypatch.setattr(driver, "_affordable", busy)
+    made = likely.train("vae", "digits", out=out, budget="4s", **options)
+    assert made.record["fit"]["steps"] == made.record["steps_done"] > 3 * planned[0]
+    assert 2 < made.record["minutes"] * 60 < 8
+    assert sum("valid" in row for row in made.log()) <= 15  # validations are spread over the new plan
+
+
 def test_epochs_become_steps(out: Path) -> None:
     options = {k: v for k, v in QUICK.items() if k != "steps"}
     made = likely.train("vae", "digits", out=out, epochs=0.1, **options)

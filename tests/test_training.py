@@ -180,6 +180,26 @@ def test_resume_continues_bit_for_bit(model: type, loop: object, optimizer: str)
     assert all(torch.equal(v, again.state.tensors()[k]) for k, v in last.state.tensors().items())
 
 
+@pytest.mark.parametrize(("model", "loop"), [(Normal, by_gradient), (Game, by_turns)], ids=["gradient", "turns"])
+@pytest.mark.parametrize("steps", [5, 12])
+def test_a_plan_changed_on_the_way_is_followed_as_if_resumed_with_it(model: type, loop: object, steps: int) -> None:
+    options = {"batch": 7, "schedule": "cosine"}
+    torch.manual_seed(1)
+    whole, half = model(), model()
+    half.load_state_dict(whole.state_dict())
+    part, ends = rows(30), []
+    for step in loop(whole, part, steps=8, **options):  # type: ignore[operator]
+        if step.index == 3:
+            step.state.steps = steps
+            plain, tensors = step.state.plain(), {k: v.clone() for k, v in step.state.tensors().items()}
+            half.load_state_dict(whole.state_dict())
+        ends.append(step.last)
+    assert ends == [False] * (steps - 1) + [True]
+    for _ in loop(half, part, steps=steps, resume=(plain, tensors), **options):  # type: ignore[operator]
+        pass
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), half.state_dict().values(), strict=True))
+
+
 def test_statistics_resume() -> None:
     *_, last = by_statistics(Mean(), rows(), passes=2, tolerance=-1)
     model = Mean()

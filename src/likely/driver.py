@@ -39,6 +39,10 @@ from likely.training.state import Average, Step
 VALIDATION_ROWS = 1000  #: how many validation rows choose the best weights
 VALIDATE = 3  #: the random stream of validation
 SAVE_EVERY = 60.0  #: seconds between checkpoints
+#: shares of the updates planned for a budget after which the plan is held against the clock: a trial on a busy machine
+#: says little of what follows; later on, the schedule of the learning rate would jump
+CHECKED = (0.02, 0.05, 0.09)
+SURE = 10  #: updates whose time says how long one takes
 
 
 SOURCE = ("name_or_path", "view", "size", "colour", "sequence", "weight")  #: what a command says of its data
@@ -202,10 +206,10 @@ def train(
     stem = f"{model}-{_slug(loaded.name)}"
     folder = Path(out) if out is not None else run.fresh_folder(stem)
     run.check_vacant(folder)
-    spent = 0.0
+    spent = aside = 0.0
     if seconds is not None and "steps" in options:
         began = time.monotonic()
-        options["steps"] = _affordable(built, loaded, options, seed, seconds)
+        options["steps"], aside = _affordable(built, loaded, options, seed, seconds)
         spent = time.monotonic() - began
     while True:
         try:
@@ -215,7 +219,7 @@ def train(
             if out is not None:
                 raise
             folder = run.fresh_folder(stem)  # another process was quicker
-    return _go(made, built, loaded, None, spent, quiet)
+    return _go(made, built, loaded, None, spent, quiet, aside=aside)
 
 
 def resume(folder: str | Path, *, data: str | Path | None = None, steps: int | None = None, quiet: bool = False) -> Run:
@@ -284,8 +288,20 @@ def _go(
     saved: tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]] | None,
     spent: float,
     quiet: bool,
+    *,
+    aside: float | None = None,
 ) -> Run:
-    """Train to the end, keeping log, best weights and checkpoints."""
+    """Train to the end, keeping log, best weights and checkpoints.
+
+    Arguments:
+        made: the run.
+        model: with the weights to start from.
+        data: its data.
+        saved: what `crew.saved` returned, or None.
+        spent: seconds of the budget that are gone.
+        quiet: whether no progress is shown.
+        aside: seconds of a budget that validations will take; None keeps to the planned number of updates.
+    """
     record, folder, seed = made.record, made.folder, made.record["seed"]
     options, budget = dict(record["fit"]), record["budget"]
     total = options.get("steps") or options.get("passes") or 0
@@ -295,6 +311,8 @@ def _go(
     window: dict[str, list[float]] = {}
     step: Step | None = None
     validated, rows_before = -1, None
+    checks = CHECKED if budget and aside is not None and "steps" in options and record["processes"] == 1 else ()
+    mark = (0, 0.0)  #: from which update, at which second, the time of an update is measured
     resume_from = saved[:2] if saved else None
     record["status"] = "running"
     run.write_json(folder / "run.json", record)
@@ -356,6 +374,15 @@ def _go(
                     if record["patience"] and own["waited"] >= record["patience"]:
                         progress.line(f"stopped early: no gain in {own['waited']} validations")
                         break
+                if step.index <= 2:  # start-up, and compilation
+                    mark = (step.index, now)
+                elif checks and step.index >= checks[0] * total and step.index - mark[0] >= SURE and not step.last:
+                    each, checks, mark = (now - mark[1]) / (step.index - mark[0]), checks[1:], (step.index, now)
+                    total = step.index + max(1, int(0.97 * (budget - aside - now) / each))
+                    every = record["validate_every"] or max(1, total // 10)
+                    step.state.steps = record["fit"]["steps"] = total
+                    run.write_json(folder / "run.json", record)
+                    checkpoint(step)
                 if step.last:  # it is saved once it is validated, so that a state of the last step needs nothing more
                     continue
                 if asked or time.monotonic() - checkpointed > SAVE_EVERY:
@@ -455,10 +482,10 @@ def _check_weights(model: Model, step: int) -> None:
         )
 
 
-def _affordable(model: Model, data: Data, options: dict[str, Any], seed: int, seconds: float) -> int:
-    """Return how many updates fit into a budget, from a short trial on a copy of the model.
+def _affordable(model: Model, data: Data, options: dict[str, Any], seed: int, seconds: float) -> tuple[int, float]:
+    """Return how many updates fit into a budget, from a short trial on a copy of the model, and what validations take.
 
-    A schedule needs to know its end, and a resumed run the same schedule: so the number is fixed before the run starts.
+    A schedule needs to know its end: so there is a number before the run starts, which its first updates may mend.
     """
     trial, began, first = copy.deepcopy(model), time.monotonic(), 0.0
     each = seconds
@@ -474,7 +501,7 @@ def _affordable(model: Model, data: Data, options: dict[str, Any], seed: int, se
     validation(trial, data.valid, seed)
     once = time.monotonic() - before
     left = seconds - (time.monotonic() - began) - 10 * once
-    return max(1, int(0.95 * max(left, 0.1 * seconds) / each))
+    return max(1, int(0.95 * max(left, 0.1 * seconds) / each)), 10 * once
 
 
 @contextmanager

@@ -75,17 +75,19 @@ def by_gradient(
     if resume is None:
         start(model, part, seed)
     state = State(0, {"model": descent}, Average(model, average) if average else None)
+    state.steps = steps
     if resume is not None:
         state.restore(*resume)
     processes = Group(fabric, batch=min(batch, len(part)))
     processes.same_start(model)
     loss = torch.compile(model.loss, dynamic=False) if compile else model.loss
     order, context = Order(part, batch, seed), autocast(model, precision)
-    for index in range(state.step, steps):
+    while state.step < state.steps:
+        index = state.step
         if not model.training:
             model.train()
         for group in descent.param_groups:
-            group["lr"] = learning_rate * rate(schedule, index, steps, warmup)
+            group["lr"] = learning_rate * rate(schedule, index, state.steps, warmup)
         with on_stream(seed, UPDATE, index, *processes.own):
             rows = processes.share(order(index))
             x, cond = draw(model, part, rows)
@@ -101,4 +103,4 @@ def by_gradient(
         if state.average is not None:
             state.average.update(model, index)
         state.step = index + 1
-        yield Step(state.step, metrics, state, model, (index + 1) * order.batch, state.step == steps)
+        yield Step(state.step, metrics, state, model, (index + 1) * order.batch, state.step == state.steps)

@@ -60,12 +60,14 @@ class State:
         optimizers: player -> optimiser; "model" where there is one player.
         average: the moving average of the weights, or None.
         extra: other numbers a loop keeps (the last log-likelihood of EM).
+        steps: how many updates there will be; who reads the steps may change it, and the schedule with it.
     """
 
     step: int = 0
     optimizers: dict[str, torch.optim.Optimizer] = field(default_factory=dict)
     average: Average | None = None
     extra: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor of the state under a flat name."""

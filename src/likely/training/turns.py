@@ -52,20 +52,22 @@ def by_turns(
     if resume is None:
         start(model, part, seed)
     state = State(0, dict(descents), Average(model, average) if average else None)
+    state.steps = steps
     if resume is not None:
         state.restore(*resume)
     processes = Group(fabric, batch=min(batch, len(part)))
     processes.same_start(model)
     loss = torch.compile(model.loss, dynamic=False) if compile else model.loss
     order, context, turns = Order(part, batch, seed), autocast(model, precision), model.turns
-    for index in range(state.step, steps):
+    while state.step < state.steps:
+        index = state.step
         if not model.training:
             model.train()
         metrics: dict[str, float] = {}
         with on_stream(seed, UPDATE, index, *processes.own):
             for turn, player in enumerate(turns):
                 for group in descents[player].param_groups:
-                    group["lr"] = learning_rate * rate(schedule, index, steps, warmup)
+                    group["lr"] = learning_rate * rate(schedule, index, state.steps, warmup)
                 rows = processes.share(order(index * len(turns) + turn))
                 x, cond = draw(model, part, rows)
                 with context:
@@ -82,4 +84,4 @@ def by_turns(
         if state.average is not None:
             state.average.update(model, index)
         state.step = index + 1
-        yield Step(state.step, metrics, state, model, (index + 1) * order.batch * len(turns), state.step == steps)
+        yield Step(state.step, metrics, state, model, (index + 1) * order.batch * len(turns), state.step == state.steps)
