@@ -311,7 +311,9 @@ def _go(
     window: dict[str, list[float]] = {}
     step: Step | None = None
     validated, rows_before = -1, None
-    checks = CHECKED if budget and aside is not None and "steps" in options and record["processes"] == 1 else ()
+    checks: tuple[float, ...] = (
+        CHECKED if budget and aside is not None and "steps" in options and record["processes"] == 1 else ()
+    )
     mark = (0, 0.0)  #: from which update, at which second, the time of an update is measured
     resume_from = saved[:2] if saved else None
     record["status"] = "running"

@@ -42,7 +42,7 @@ def load_own(
     try:
         return split_and_view(rows, name, view=view, seed=seed, valid=valid, test=test)
     except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        raise type(error)(f"{path}: {error}") from None
 
 
 def _read(
