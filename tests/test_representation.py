@@ -15,6 +15,7 @@ from likely.core import Latent
 from likely.data.parts import Data, Part
 from likely.data.toys import Squares
 from likely.errors import LikelyError
+from likely.evaluation import results, tabling
 from likely.evaluation.representation import (
     _binned,
     _mutual_information,
@@ -86,7 +87,7 @@ def test_a_representation_that_loses_the_label_is_at_chance():
         assert result["protocol"]["floor"] > 0.7
         assert result["protocol"]["chance"] == pytest.approx(1 / 3, abs=0.01)
     assert [one["metric"] for one in lost] == ["linear_probe", "neighbour_accuracy"]
-    assert lost[0]["protocol"]["dimensions"] == 1
+    assert lost[0]["protocol"]["latent"] == 1
     assert json.loads(json.dumps(lost)) == lost
 
 
@@ -228,7 +229,7 @@ def test_evaluate_measures_the_gap_where_factors_are_known():
     model = likely.build("vae", squares.space, latent=3, width=8)
     found = likely.evaluate(model, squares, n=20, rows=20, metrics="nll,factors")
     assert [one["metric"] for one in found] == ["nll", "mutual_information_gap"]
-    assert found[1]["protocol"]["dimensions"] == 3
+    assert found[1]["protocol"]["latent"] == 3
     assert found[1]["protocol"]["n_real"] == 10_000
     unasked = likely.evaluate(
         model, squares.__class__(**{**vars_of(squares), "train": squares.train.head(300)}), rows=9
@@ -263,3 +264,9 @@ def test_squares_are_read_as_they_were_made():
     x, made = Squares().sample(50, torch.Generator().manual_seed(0))
     seen = Reads(lambda factors: factors)._encode(x, None)
     assert all(abs(float(np.corrcoef(seen[:, i], made[:, i])[0, 1]) - 1) < 1e-3 for i in range(4))
+
+
+@pytest.mark.parametrize(("metric", "key"), [("linear_probe", "latent"), ("nll", "reverse_rows")])
+def test_what_is_the_models_own_affair_keeps_no_number_out_of_a_column(metric, key):
+    one, other = (results.result(metric, 0.5, 0.1, **{key: value}, n_real=100) for value in (64, None))
+    assert tabling.comparable(one, other) == ""

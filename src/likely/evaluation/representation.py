@@ -152,7 +152,7 @@ def disentanglement(model: Any, data: Data, *, rows: int = 2 * ROWS, seed: int =
         n_real=len(x),
         split=split,
         seed=seed,
-        dimensions=z.shape[1],
+        latent=z.shape[1],
         bins=BINS,
         factors=list(names),
         per_factor=dict(zip(names, factor_gaps(z, factors), strict=True)),
@@ -200,7 +200,7 @@ def representation(
         "n_real": len(held),
         "split": split,
         "seed": seed,
-        "dimensions": z.shape[1],
+        "latent": z.shape[1],
         "chance": common,
     }
     results = []

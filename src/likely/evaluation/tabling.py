@@ -24,6 +24,7 @@ FREE = frozenset(
         "bits_per_dim",
         "reverse",
         "reverse_error",
+        "reverse_rows",
         "per_class",
         "per_class_standard_error",
         "per_factor",
