@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +31,8 @@ from likely.report.pages import page
 from likely.report.pieces import Exhibit
 from likely.report.published import PUBLISHED
 from likely.spaces import Binary, Finite, Real, Sequence
+
+RECORDS = Path(__file__).parents[1] / "recipes" / "records"
 
 # Pictures -------------------------------------------------------------------------------------------------------------
 
@@ -433,6 +436,46 @@ def test_two_runs_never_share_a_record(run, tmp_path):
         shutil.copytree(run.folder, tmp_path / folder / "one")
     with pytest.raises(LikelyError, match="would both be called 'one'"):
         report.results_markdown([tmp_path / "a", tmp_path / "b"], keep=tmp_path / "records", n=50)
+
+
+def test_records_may_lie_among_the_runs(run, tmp_path):
+    shutil.copytree(run.folder, tmp_path / "one")
+    first = report.results_markdown([tmp_path], keep=tmp_path / "records", n=50)
+    assert report.results_markdown([tmp_path], keep=tmp_path / "records", n=50) == first
+    assert first.text.count("| bernoulli | digits (bytes) |") == 1
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+@pytest.mark.parametrize("name", ["one/evaluation.json", "one/run.json", "table.json"])
+def test_damaged_records_are_named_and_the_others_written(run, tmp_path, name, content):
+    for folder in ("one", "two"):
+        shutil.copytree(run.folder, tmp_path / folder)
+        report.measured(runs.open(tmp_path / folder), n=50)
+    (tmp_path / name).write_text(content)
+    text, missing = report.results_markdown([tmp_path], n=50)
+    anew = (name, content) == ("one/evaluation.json", "{}")  # as of an older version: measured again
+    assert text.count("| bernoulli | digits (bytes) |") == 1 + (anew or name == "table.json")
+    assert len(missing) == (not anew)
+    assert all(str(tmp_path / name).removesuffix("/run.json") in line and line.endswith(".") for line in missing)
+
+
+def test_records_need_a_folder(run, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(LikelyError, match="not a folder"):
+        report.results_markdown([run.folder], keep=tmp_path / "file", n=50)
+
+
+def test_a_record_that_lacks_something_is_damaged(run, tmp_path):
+    (tmp_path / "run.json").write_text('{"format": 1, "model": "vae"}')
+    with pytest.raises(LikelyError, match=r"damaged \(no numbers, space"):
+        runs.open(tmp_path)
+
+
+@pytest.mark.skipif(not RECORDS.is_dir(), reason="needs the repository")
+def test_results_md_is_made_of_the_records():
+    text, missing = report.results_markdown([RECORDS])
+    assert missing == []
+    assert text == (RECORDS.parents[1] / "RESULTS.md").read_text(encoding="utf-8"), "run `make results`"
 
 
 def test_what_was_measured_in_features_answers_without_them(run, tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from likely.data.parts import Data
 
 FORMAT = 1  #: raised when a run folder of today cannot be read by the code of yesterday
+KEYS = ("model", "numbers", "space", "data", "fit", "seed", "status", "command", "versions")  #: what every record holds
 
 
 @dataclass
@@ -99,13 +100,14 @@ def open(folder: str | Path) -> Run:
             raise LikelyError("there is no run under runs/ yet; fit one: `likely fit vae`.")
         path = found[-1].parent
     try:
-        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        record = read_json(path / "run.json", "restore it or fit again")
     except (FileNotFoundError, NotADirectoryError):
         raise LikelyError(f"'{path}' is not a run folder: it has no run.json.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise LikelyError(f"'{path / 'run.json'}' is damaged ({error}); restore it or fit again.") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    if record.get("format") != FORMAT:
         raise LikelyError(f"'{path}' has a format this version of likely cannot read; upgrade likely.")
+    lacking = [name for name in KEYS if name not in record]
+    if lacking:
+        raise LikelyError(f"'{path / 'run.json'}' is damaged (no {', '.join(lacking)}); restore it or fit again.")
     return Run(path, record)
 
 
@@ -190,6 +192,22 @@ def fresh_folder(stem: str, root: Path = Path("runs")) -> Path:
     while (root / f"{stem}-{number}").exists():
         number += 1
     return root / f"{stem}-{number}"
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Return the object that a JSON file holds.
+
+    Raises:
+        LikelyError: it holds none; the line ends with the remedy.
+        OSError: it cannot be read.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise LikelyError(f"'{path}' is damaged ({error}); {remedy}.") from None
+    if not isinstance(value, dict):
+        raise LikelyError(f"'{path}' is damaged (a {type(value).__name__}, not an object); {remedy}.")
+    return value
 
 
 # Files, written aside and renamed ------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -34,12 +33,12 @@ def measured(run: Run, *, k: int = 64, n: int = 1000, seed: int = 0, features: s
 
     Raises:
         UnknownName: there is no such extractor.
-        LikelyError: the run's data or weights cannot be read, or a score is not a number.
+        LikelyError: the run's data or weights, or what was measured before, cannot be read; or a score is not a number.
     """
     record, path = run.record, run.folder / "evaluation.json"
     protocol = {"k": k, "n": n, "seed": seed, "features": features, "steps_done": record.get("steps_done")}
     protocol["schema"] = SCHEMA
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kept = runs.read_json(path, "delete it to have the run measured again") if path.exists() else {}
     known = kept.get("protocol", {})
     if features is None and "features" in known:  # what was measured in features too answers without them
         known = {**known, "features": None}

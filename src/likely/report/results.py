@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,10 +67,12 @@ def results_markdown(
         seed: decides samples and estimates.
 
     Raises:
-        LikelyError: a folder holds no run, or not one run could be measured.
+        LikelyError: a folder holds no run, not one run could be measured, or the records have no folder.
     """
     made: list[tuple[Row, dict[str, Any]]] = []
     missing = []
+    if keep is not None and Path(keep).exists() and not Path(keep).is_dir():
+        raise LikelyError(f"cannot keep records in '{keep}': it is not a folder.")
     found = _found([Path(each) for each in folders], None if keep is None else Path(keep))
     for name, folder in found.items():
         if folder.name == TABLE:
@@ -99,8 +100,12 @@ def results_markdown(
     for name, path in found.items():
         if path.name != TABLE:
             continue
+        try:
+            text = markdown(from_json(runs.read_json(path, "delete it, or run the comparison again")))
+        except LikelyError as error:
+            missing.append(f"{path}: {error}")
+            continue
         _copy([path], keep, name.parent)
-        text = markdown(from_json(json.loads(path.read_text(encoding="utf-8"))))
         lines += ["", *(f"#{line}" if line.startswith("#") else line for line in text.rstrip().split("\n"))]
     if missing:
         lines += ["", "## Not measured", "", *(f"- {' '.join(line.split())}" for line in missing)]
@@ -112,6 +117,8 @@ def _found(folders: list[Path], keep: Path | None) -> dict[Path, Path]:
     found: dict[Path, Path] = {}
     for folder in (each.absolute() if keep is not None else each for each in folders):
         paths = sorted(path.parent if path.name == "run.json" else path for path in _rglob(folder, "run.json", TABLE))
+        if keep is not None and folder != keep.absolute():  # the records may lie among the runs
+            paths = [path for path in paths if not path.is_relative_to(keep.absolute())]
         if not any(path.name != TABLE for path in paths):
             raise LikelyError(f"'{folder}' holds no run: there is no run.json in it.")
         for path in paths:
@@ -137,7 +144,7 @@ def _copy(files: Iterable[Path], keep: str | Path | None, name: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for file in files:
         if file.parent.absolute() != target.absolute():
-            runs.write_json(target / file.name, json.loads(file.read_text(encoding="utf-8")))
+            runs.write_json(target / file.name, runs.read_json(file, "restore it or fit again"))
 
 
 def _cells(row: Row) -> list[str]:

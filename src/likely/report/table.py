@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from likely.errors import LikelyError
 from likely.evaluation import Result
 
 
@@ -110,6 +111,13 @@ class Table:
 
 
 def from_json(record: dict[str, Any]) -> Table:
-    """Build the table that `Table.to_json` described."""
-    known = {name: record[name] for name in ("command", "machine", "versions", "created")}
-    return Table(**known, rows=[Row(**row) for row in record["rows"]])
+    """Build the table that `Table.to_json` described.
+
+    Raises:
+        LikelyError: the record is not of a table.
+    """
+    try:
+        known = {name: record[name] for name in ("command", "machine", "versions", "created")}
+        return Table(**known, rows=[Row(**row) for row in record["rows"]])
+    except (KeyError, TypeError) as error:
+        raise LikelyError(f"this is no table of a comparison ({type(error).__name__}: {error}).") from None
