@@ -84,14 +84,36 @@ def test_the_way_of_the_means_ends_where_the_model_is(tmp_path):
     torch.testing.assert_close(torch.tensor([way[-1] for way in ways]), run.model.means.float(), rtol=1e-5, atol=1e-5)
 
 
-def test_a_table_of_two_variables_is_a_heat_map_and_of_more_its_pairs():
+def test_small_tables_are_heat_maps_and_many_variables_their_pairs():
     table = Table.from_array(torch.full((2, 3), 1 / 6), names=("rain", "wind"))
     data = Data("t", "levels", Finite((2,), 3), None, *[Part(torch.zeros(1, 2))] * 3)
     [(caption, svg)] = portraits.portraits(table, data)
     assert caption == portraits.HEAT
     assert svg.count('class="cell"') == 6
-    three = Table.from_array(torch.full((2, 2, 2), 1 / 8), names=("a", "b", "c"))
-    assert portraits.portraits(three, data)[0][0] == portraits.PAIRS
+    p = torch.arange(1, 13, dtype=torch.float64).reshape(2, 3, 2) / 78
+    whole, pairs = portraits.portraits(Table.from_array(p, names=("a", "b", "c")), data)
+    assert (whole[0], pairs[0]) == (portraits.HEAT, portraits.PAIRS)
+    titles = {one.text for one in ElementTree.fromstring(whole[1]).iter("title")}
+    named = {f"a={i}, b={j}, c={k}: {float(p[i, j, k]):.4g}" for i in range(2) for j in range(3) for k in range(2)}
+    assert {title.replace(",", "").replace(":", "") for title in titles} == {
+        name.replace(",", "").replace(":", "") for name in named
+    }
+    many = Table.from_columns({f"x{i}": [0, 1, 2, 3] for i in range(4)})
+    assert [caption for caption, _ in portraits.portraits(many, data)] == [portraits.PAIRS]
+
+
+def test_a_strip_names_its_steps_where_there_is_room():
+    assert ">&lt;b<" in diagrams.strip([0, 1], symbols=["a", "<b"], label="l")
+    assert ">a<" not in diagrams.strip([0] * 100, symbols=["a" * 9] + ["a"] * 99, label="l")
+
+
+def test_a_heat_map_has_room_for_its_names():
+    svg = diagrams.heat_map([[1.0] * 3] * 2, ["sprinkler=no", "sprinkler=yes"], ["rain=no, grass=wet"] * 3, label="l")
+    assert "sprinkler=yes" in svg
+    assert svg.count("rotate(") == 3
+    left = min(x for (x,) in numbers(r'class="cell" x="([\d.]+)"', svg))
+    assert left > 5.5 * len("sprinkler=yes")
+    assert left > 0.7 * 5.5 * len("rain=no, grass=wet")
 
 
 def test_rows_with_missing_values_are_left_out_of_the_plane(tmp_path):

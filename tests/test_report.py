@@ -22,7 +22,7 @@ from likely.data.parts import Data, Part
 from likely.errors import LikelyError
 from likely.evaluation import results
 from likely.evaluation.glossary import GLOSSARY
-from likely.report import charts, figures, measuring, pictures, words, words_compare
+from likely.report import charts, figures, measuring, page_samples, pictures, words, words_compare
 from likely.report import numbers as told
 from likely.report import table as tables
 from likely.report.measures import MEASURES
@@ -30,7 +30,7 @@ from likely.report.page_inside import curves
 from likely.report.pages import page
 from likely.report.pieces import Exhibit
 from likely.report.published import PUBLISHED
-from likely.spaces import Binary, Finite, Real, Sequence
+from likely.spaces import Binary, Finite, Ragged, Real, Sequence
 
 RECORDS = Path(__file__).parents[1] / "recipes" / "records"
 
@@ -271,6 +271,30 @@ def test_points_and_columns_are_drawn_too():
     assert "a&lt;b" in text
     assert "무게" in text
     assert text.count('class="outline"') == 6
+
+
+def _columns(space, x):
+    data = Data("t", "levels", space, None, *[Part(x)] * 3)
+    return page_samples._values(data, x[:2])
+
+
+def test_columns_of_few_levels_are_bars_with_their_names():
+    space = Finite((3,), 3, values=(("no", "yes"), ("low", "<mid>", "high"), ("a",)))
+    html = _columns(space, torch.tensor([[0, 0, 0], [1, 2, 0], [1, 1, 0]], dtype=torch.uint8))
+    assert [name in html for name in (">no<", ">yes<", "&lt;mid&gt;"[:8], ">a<")] == [True] * 4
+    assert html.count("<rect") == 2 + 3 + 1
+    assert "<rect" not in _columns(Finite((3,), 200), torch.zeros(3, 3, dtype=torch.uint8))
+
+
+def test_sequences_are_shown_as_texts_or_curves():
+    lengths = torch.tensor([3, 1])
+    text = Sequence(step=Finite((), 3, categories=("a", "<", "b")), length=3)
+    html = page_samples._sequences(Ragged(torch.tensor([[0, 1, 2], [2, 0, 0]]), lengths), text)
+    assert re.findall(r'<p class="text">([^<]*)</p>', html) == ["a&lt;b", "b"]
+    said = Sequence(step=Finite((), 3, categories=("to", "be", "or")), length=3)
+    assert ">to be or<" in page_samples._sequences(Ragged(torch.tensor([[0, 1, 2]]), lengths[:1]), said)
+    curves = page_samples._sequences(Ragged(torch.randn(2, 3, 2), lengths), Sequence(step=Real((2,)), length=3))
+    assert curves.count("<polyline") == 2
 
 
 def test_curves_are_those_of_the_players_where_models_take_turns():

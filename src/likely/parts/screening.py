@@ -30,7 +30,7 @@ from likely.parts.gaussians import LOG_TWO_PI, squared_lengths
 from likely.parts.threads import native_bfloat16
 
 LEAST_SIZE = 128  #: from how many dimensions on projections pay
-BLOCKS = 4  #: the triangle of a large whitening is multiplied in so many blocks of rows, which skips 3/8 of the zeros
+BLOCKS = 7  #: the triangle of a large whitening is multiplied in so many blocks of rows, which skips 3/7 of the square
 FEW = 16  #: with fewer dimensions even components that all have one covariance are computed one by one
 EXPANDED = 24, 48  #: from how many components, and dimensions, on products in bfloat16 pay
 PAIRED_AT_ONCE = 2**21  #: how many products x_i x_j are held at once

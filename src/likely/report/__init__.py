@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from likely import run as runs
@@ -52,7 +53,8 @@ def run_page(
     """
     path = run.folder / "page.html" if out is None else Path(out)
     row, record = measured(run, k=k, n=n, seed=seed, features=features), run.record
-    table = Table(record["command"], record["machine"], versions(record), record["created"], [row])
+    created = datetime.fromisoformat(record["created"]).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    table = Table(record["command"], record["machine"], versions(record), created, [row])
     path.parent.mkdir(parents=True, exist_ok=True)
     runs.write_bytes(path, page(table, [Exhibit(row, run.model, run.data, run.log(), run.record)]).encode())
     return path

@@ -10,6 +10,9 @@ from likely.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Limits
 
 ELLIPSE = 2.0  #: standard deviations from the centre to the drawn ellipse
 FAINT = 0.02  #: a transition less probable than this is not drawn
+GLYPH = 5.8  #: the width of a letter of a name, on average
+LONG = 28  #: letters of a name, at most
+SLANT = 40  #: degrees by which names hang
 LEGIBLE = 14  #: rows and columns of a heat map up to which numbers are written into its cells
 
 
@@ -18,18 +21,24 @@ def heat_map(values: Sequence[Sequence[float]], rows: Sequence[str], columns: Se
 
     Arguments:
         values: the numbers, rows of equal length, none below 0.
-        rows, columns: what they are called; long names are cut.
+        rows, columns: what they are called; very long names are cut.
         label: what the diagram shows, for those who do not see it.
     """
     top = max(max(row) for row in values) or 1.0
-    side = min(34.0, (WIDTH - LEFT - RIGHT) / len(columns))
+    longest = GLYPH * min(LONG, max(len(name) for name in columns))
+    left = max(LEFT, 8 + GLYPH * min(LONG, max(len(name) for name in rows)))
+    side = min(34.0, (WIDTH - left - RIGHT) / len(columns))
+    slanted = longest > side  # names that are wider than a column hang down aslant
+    if slanted:
+        left = max(left, longest * math.cos(math.radians(SLANT)))
+        side = min(34.0, (WIDTH - left - RIGHT) / len(columns))
     written = len(columns) <= LEGIBLE and len(rows) <= LEGIBLE and side >= 22
     parts = []
     for i, (name, row) in enumerate(zip(rows, values, strict=True)):
         y = TOP + i * side
-        parts.append(_text(LEFT - 5, y + side / 2 + 3.5, name[:7], "end"))
+        parts.append(_text(left - 5, y + side / 2 + 3.5, _cut(name), "end"))
         for j, value in enumerate(row):
-            x = LEFT + j * side
+            x = left + j * side
             share = value / top
             parts.append(
                 f'<rect class="cell" x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{side:.1f}" '
@@ -39,10 +48,17 @@ def heat_map(values: Sequence[Sequence[float]], rows: Sequence[str], columns: Se
                 kind = "tick over" if share > 0.55 else "tick"
                 parts.append(_text(x + side / 2, y + side / 2 + 3.5, f"{value:.2f}".lstrip("0") or "0", kind=kind))
     bottom = TOP + len(rows) * side
-    parts += [
-        _text(LEFT + (j + 0.5) * side, bottom + 14, name[: max(2, int(side / 6))]) for j, name in enumerate(columns)
-    ]
-    return _svg(parts, label, height=bottom + BOTTOM)
+    for j, name in enumerate(columns):
+        x = left + (j + 0.5) * side
+        parts.append(
+            _text(x + 3, bottom + 9, _cut(name), "end", slant=-SLANT) if slanted else _text(x, bottom + 14, name)
+        )
+    depth = longest * math.sin(math.radians(SLANT)) if slanted else 0.0
+    return _svg(parts, label, height=bottom + max(BOTTOM, 14 + depth))
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONG else name[: LONG - 1] + "…"
 
 
 def ellipses(
@@ -139,12 +155,15 @@ def graph(initial: Sequence[float], moves: Sequence[Sequence[float]], *, label: 
     return _svg(parts, label, width=side, height=side)
 
 
-def strip(path: Sequence[int], values: Sequence[float] | None = None, *, label: str) -> str:
+def strip(
+    path: Sequence[int], values: Sequence[float] | None = None, *, symbols: Sequence[str] = (), label: str
+) -> str:
     """Return the states of a sequence over time as coloured bands, under the values of one entry where there are any.
 
     Arguments:
         path: the state of each step.
         values: a number for each step, or None.
+        symbols: what each step is called, written into the bands where all have room.
         label: what the diagram shows, for those who do not see it.
     """
     height = HEIGHT / 2
@@ -164,6 +183,9 @@ def strip(path: Sequence[int], values: Sequence[float] | None = None, *, label: 
         points = " ".join(f"{LEFT + (t + 0.5) * wide:.1f},{y_at(value):.1f}" for t, value in enumerate(values))
         parts.append(f'<polyline class="seen" points="{points}"/>')
         parts += [_text(LEFT - 5, y_at(value) + 3, _short(float(f"{value:.3g}")), "end") for value in (low, high)]
+    if symbols and GLYPH * max(len(symbol) for symbol in symbols) <= wide:
+        middle = (TOP + height - BOTTOM) / 2 + 3.5
+        parts += [_text(LEFT + (t + 0.5) * wide, middle, symbol, kind="tick read") for t, symbol in enumerate(symbols)]
     parts += [_text(LEFT + (t + 0.5) * wide, height - 7, str(t)) for t in (0, len(path) - 1) if path]
     return _svg(parts, label, height=height)
 
@@ -190,5 +212,6 @@ def _towards(start: tuple[float, float], end: tuple[float, float], far: float) -
     return start[0] + far * (end[0] - start[0]) / long, start[1] + far * (end[1] - start[1]) / long
 
 
-def _text(x: float, y: float, text: str, anchor: str = "middle", kind: str = "tick") -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+def _text(x: float, y: float, text: str, anchor: str = "middle", kind: str = "tick", slant: float = 0) -> str:
+    turned = f' transform="rotate({slant:g} {x:.1f} {y:.1f})"' if slant else ""
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turned}>{escape(text)}</text>'

@@ -17,6 +17,16 @@ def number(value: float | None, digits: int = 2) -> str:
     return "" if value is None else f"{value:.{digits}f}".replace("-", MINUS)
 
 
+def took(minutes: float) -> str:
+    """Return a time in the unit that suits it.
+
+    Example:
+        >>> took(0.001), took(0.5), took(61.25)
+        ('< 0.1 s', '30.0 s', '61.2 min')
+    """
+    return "< 0.1 s" if minutes < 0.1 / 60 else f"{60 * minutes:.1f} s" if minutes < 1 else f"{minutes:.1f} min"
+
+
 def nats(result: Result | None) -> str:
     """Return a negative log-likelihood as the log-likelihood it is of, with sign, error and k.
 

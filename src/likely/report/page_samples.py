@@ -23,12 +23,16 @@ from likely.report.pictures import grid, is_picture
 from likely.report.pieces import Exhibit, card, drawn, lead, name_of, pixels, wall
 from likely.report.scores import kept_scores, strangest
 from likely.report.words import both
-from likely.spaces import Finite, Ragged
+from likely.spaces import Binary, Finite, Ragged, Space
+from likely.spaces import Sequence as Steps
 
 NEAREST = 2  #: training pictures beside each sample
 BYTES = 400e6  #: of training pictures, as numbers, that are searched at most
 MOST_CLASSES = 20  #: that a histogram shows
 TEN = 10  #: strangest pictures of each model
+MOST_LEVELS = 12  #: levels of a column that get a bar each
+LINES, CUT = 8, 120  #: texts that are shown, and characters of each
+CURVES = 3  #: sequences of numbers that are drawn
 
 
 def samples(exhibits: Sequence[Exhibit]) -> str:
@@ -66,10 +70,11 @@ def _sampled(exhibit: Exhibit) -> str:
 
 
 def _values(data: Data, sampled: Any) -> str:
-    """Return points of the plane as a scatter plot, other numbers as a histogram of each of the first columns."""
+    """Return points of the plane as a scatter plot, other numbers as a histogram or bars of each of the first columns,
+    texts as they read, other sequences as curves of their first number."""
     x, _ = figures.held_out(data, figures.MAPPED)
     if isinstance(x, Ragged):
-        return f"<p>{escape(str(data.space))}</p>"
+        return _sequences(x if sampled is None else sampled, data.space)
     real = torch.as_tensor(x).double().flatten(1)
     fake = real if sampled is None else torch.as_tensor(sampled).double().flatten(1)
     if real.shape[1] == 2:
@@ -82,8 +87,40 @@ def _values(data: Data, sampled: Any) -> str:
     parts = []
     for i in range(min(6, real.shape[1])):
         columns = [values[:, i][values[:, i].isfinite()].tolist() for values in (real, fake)]
-        parts.append(f"<p>{escape(names[i])}</p>{charts.histograms(*columns, label=names[i])}")
+        levels = _levels(data.space, i)
+        if levels:
+            counts = [[column.count(level) for level in range(len(levels))] for column in columns]
+            chart = charts.bars(counts[1], counts[0], levels, label=names[i])
+        else:
+            chart = charts.histograms(*columns, label=names[i])
+        parts.append(f"<p>{escape(names[i])}</p>{chart}")
     return "".join(parts) + f"<p>{both(words.HISTOGRAM)}</p>"
+
+
+def _levels(space: Space, entry: int) -> list[str]:
+    """Return what the levels of an entry are called, where there are so few that each gets a bar."""
+    if isinstance(space, Binary):
+        return ["0", "1"]
+    if not isinstance(space, Finite):
+        return []
+    called = space.values[entry] if space.values is not None else space.categories or range(space.levels)
+    return [str(name) for name in called] if len(called) <= MOST_LEVELS else []
+
+
+def _sequences(x: Ragged, space: Space) -> str:
+    """Return the first sequences: a text a line, or a curve of each one's first number."""
+    step = space.step if isinstance(space, Steps) else space
+    rows = [x.values[i][: int(n)] for i, n in enumerate(x.lengths[:LINES])]
+    if isinstance(step, Finite) and step.categories is not None and step.size == 1:
+        between = "" if all(len(name) == 1 for name in step.categories) else " "
+        lines = [between.join(step.categories[int(level)] for level in row.flatten()) for row in rows]
+        return "".join(f'<p class="text">{escape(line[:CUT]) + "…" * (len(line) > CUT)}</p>' for line in lines)
+    series = {
+        str(i): [(float(t), float(value)) for t, value in enumerate(row.reshape(len(row), -1)[:, 0].tolist())]
+        for i, row in enumerate(rows[:CURVES])
+        if len(row)
+    }
+    return charts.lines(series, label=f"{len(series)} sequences") if series else ""
 
 
 # New, or copied? -----------------------------------------------------------------------------------------------------

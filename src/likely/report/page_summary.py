@@ -10,7 +10,7 @@ from statistics import NormalDist
 from likely.report import pareto
 from likely.report import words_compare as told
 from likely.report.measures import ASPECTS, answer, measure_of, quality_text
-from likely.report.numbers import number
+from likely.report.numbers import number, took
 from likely.report.pieces import lead
 from likely.report.pooling import Pool
 from likely.report.ranking import Ranking, holm, timing
@@ -125,7 +125,7 @@ def _cost_text(aspect: str, value: float | None) -> str:
     if value is None:
         return ""
     if aspect == "minutes":
-        return "< 0.1 s" if value < 0.1 / 60 else f"{60 * value:.1f} s" if value < 1 else f"{value:.1f} min"
+        return took(value)
     return f"{value:,.0f} /s" if value >= 10 else f"{value:.2g} /s"
 
 

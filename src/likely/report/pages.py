@@ -8,6 +8,7 @@ from pathlib import Path
 
 from likely.report import page_end, page_inside, page_samples, page_scores, page_summary, words
 from likely.report import words_compare as told
+from likely.report.numbers import took
 from likely.report.pieces import Exhibit, lead, wall
 from likely.report.pooling import pools
 from likely.report.table import Row, Table
@@ -62,11 +63,11 @@ def page(table: Table, exhibits: Sequence[Exhibit]) -> str:
 {_asset("page.css")}</style>
 </head>
 <body>
-<nav><div class="inner"><strong>likely</strong>{links}<span class="languages">
+<nav><div class="inner"><strong>likely</strong><div class="links">{links}</div><span class="languages">
 <button type="button" data-language="en" aria-pressed="true" lang="en">English</button>
 <button type="button" data-language="ko" aria-pressed="false" lang="ko">한국어</button></span></div></nav>
 <main>
-<header><h1>{title}</h1>{lead(words.LEAD)}{_facts(table, exhibits)}</header>
+<header><h1>{title}</h1>{lead(words.LEAD if len(table.rows) > 1 else words.LEAD_ONE)}{_facts(table, exhibits)}</header>
 {body}
 <footer>{both(words.MADE, version=table.versions.get("likely", ""))}</footer>
 </main>
@@ -100,7 +101,7 @@ def _facts(table: Table, exhibits: Sequence[Exhibit]) -> str:
         facts.append((words.ROWS, sizes))
     minutes = sum(row.minutes or 0 for row in table.rows)
     facts += [
-        (words.TIME, both(words.MINUTES, minutes=f"{minutes:.1f}")),
+        (words.TIME, took(minutes)),
         (words.MACHINE, escape(table.machine)),
         (words.DATE, escape(table.created)),
         (words.VERSIONS, escape(", ".join(f"{name} {version}" for name, version in table.versions.items()))),

@@ -3,7 +3,9 @@ of a chain's states and a decoded sequence, a Boltzmann machine's filters and ch
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import torch
@@ -24,10 +26,11 @@ from likely.report.charts import _limits
 from likely.report.pictures import grid, is_picture
 from likely.report.pieces import pixels
 from likely.report.words import Words
-from likely.spaces import Real, Sequence
+from likely.spaces import Finite, Real, Sequence
 
 SHOWN = 100  #: components, filters and steps that are shown, at most
 STATES = 24  #: states up to which a graph of them can be read
+CELLS = 100  #: cells up to which a whole table is drawn
 VARIABLES = 30  #: variables up to which a table's pairs are drawn
 REPLAYED = 2_000_000  #: rows times passes up to which EM is run again for the way it took
 CHAIN = (8, 16, 20)  #: chains, pictures of each, Gibbs steps between two pictures
@@ -68,15 +71,29 @@ def portraits(model: Model, data: Data, record: dict[str, Any] | None = None) ->
 
 
 def _table(model: Table, data: Data, record: Any) -> list[Portrait]:
-    names = model.names
-    if len(names) == 2:
-        p = model.probabilities
-        rows, columns = ([f"{name}={i}" for i in range(n)] for name, n in zip(names, p.shape, strict=True))
-        return [(HEAT, diagrams.heat_map(p.tolist(), rows, columns, label="probability of each cell"))]
-    if not 2 < len(names) <= VARIABLES:
-        return []
-    pairs = [[_shared(model, a, b) for b in names] for a in names]
-    return [(PAIRS, diagrams.heat_map(pairs, names, names, label="mutual information of each pair of variables"))]
+    names, sizes = model.names, model.sizes.tolist()
+    found: list[Portrait] = []
+    if len(names) > 1 and math.prod(sizes) <= CELLS:
+        first = 1  # the variables of the rows; the others share the columns
+        while first + 1 < len(names) and math.prod(sizes[: first + 1]) <= math.prod(sizes[first + 1 :]):
+            first += 1
+        p = model.probabilities.reshape(math.prod(sizes[:first]), -1)
+        rows, columns = (_cells(model, list(range(len(names)))[cut]) for cut in (slice(0, first), slice(first, None)))
+        found.append((HEAT, diagrams.heat_map(p.tolist(), rows, columns, label="probability of each cell")))
+    if 2 < len(names) <= VARIABLES:
+        pairs = [[_shared(model, a, b) for b in names] for a in names]
+        label = "mutual information of each pair of variables"
+        found.append((PAIRS, diagrams.heat_map(pairs, names, names, label=label)))
+    return found
+
+
+def _cells(model: Table, variables: list[int]) -> list[str]:
+    """Return what each joint value of these variables is called, in the order of the table."""
+    named = [model.categories[i] or range(int(model.sizes[i])) for i in variables]
+    return [
+        ", ".join(f"{model.names[i]}={value}" for i, value in zip(variables, values, strict=True))
+        for values in product(*named)
+    ]
 
 
 def _shared(model: Table, a: str, b: str) -> float:
@@ -143,11 +160,13 @@ def _chain(model: HMM, data: Data, record: Any) -> list[Portrait]:
         x = data.test.batch(slice(0, 1))[0]
     path = model.viterbi(x)[0]
     steps = [state for state in torch.as_tensor(path)[0].tolist() if state >= 0][: 2 * SHOWN]
-    values = None
-    if isinstance(data.space, Sequence):
+    values, symbols = None, []
+    if isinstance(data.space, Sequence) and isinstance(data.space.step, Finite) and data.space.step.categories:
+        symbols = [data.space.step.categories[int(level)] for level in x.values[0].flatten()[: len(steps)]]
+    elif isinstance(data.space, Sequence):
         step = torch.as_tensor(x.values[0], dtype=torch.float64).reshape(len(x.values[0]), -1)
         values = step[: len(steps), 0].tolist() if step.shape[1] == 1 else None
-    found.append((DECODED, diagrams.strip(steps, values, label="states of a held-out sequence")))
+    found.append((DECODED, diagrams.strip(steps, values, symbols=symbols, label="states of a held-out sequence")))
     return found
 
 

@@ -31,6 +31,10 @@ LEAD = Words(
     "Every model below was trained on this machine on the same data, and asked the same questions.",
     "아래의 모든 모델은 이 컴퓨터에서 같은 데이터로 학습했고, 같은 질문을 받았습니다.",
 )
+LEAD_ONE = Words(
+    "Trained on this machine, and judged on data that it has not seen.",
+    "이 컴퓨터에서 학습했고, 본 적 없는 데이터로 평가했습니다.",
+)
 DATA = Words("data", "데이터")
 ROWS = Words("rows", "자료 수")
 ROWS_VALUE = Words("{train} to train, {valid} to choose, {test} to test", "학습 {train}, 선택 {valid}, 평가 {test}")
@@ -39,7 +43,6 @@ DATE = Words("date", "날짜")
 VERSIONS = Words("versions", "버전")
 COMMAND = Words("command", "명령")
 TIME = Words("training in all", "전체 학습 시간")
-MINUTES = Words("{minutes} minutes", "{minutes}분")
 
 SAMPLES = Words("Samples", "표본")
 SAMPLES_LEAD = Words(

@@ -39,7 +39,7 @@ ALONE = Words("the only one that was measured", "잰 것은 이것뿐")
 TIED = Words("not told apart from {others}", "{others}와 구별되지 않음")
 AND_MORE = Words("{names} and {n} more", "{names} 외 {n}개")
 MAY_BE_BETTER = Words(
-    "≥ is a lower bound: {names} may be better than their numbers, and standing below an exact number proves nothing.",
+    "≥ is a lower bound: in truth {names} may be better, and standing below an exact number proves nothing.",
     "≥는 하한입니다. {names}의 참값은 더 좋을 수 있으며, 정확한 값보다 낮다고 해서 더 나쁘다는 증거는 아닙니다.",
 )
 UNTESTED = Words("these numbers have no error, so they are not ranked", "오차가 없는 수여서 순위를 매기지 않음")
