@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import likely
+from likely.errors import LikelyError
 from likely.families import criteria
 from likely.models import bernoulli
 
@@ -15,6 +16,11 @@ def fitted(space, x, pseudo_count=1.0, **given):
     model = bernoulli.build(space, pseudo_count=pseudo_count)
     model.m_step(model.e_step(x, **given))
     return model
+
+
+def test_too_many_cells_are_refused_before_they_are_made():
+    with pytest.raises(LikelyError, match="cells, more than"):
+        bernoulli.Bernoulli(likely.Finite((3,), 10**9))
 
 
 def test_bits_are_the_observed_frequencies():
@@ -95,9 +101,9 @@ def test_free_parameters_and_criteria():
     for rows, weight, message in (
         (x[:0], None, "of no rows"),
         (x, [0, 0, 0], "of no rows"),
-        (x, [1, 1], "3 finite numbers"),
-        (x, [1, 1, math.inf], "3 finite numbers"),
-        (x, ["a", "b", "c"], "cannot be read as numbers"),
+        (x, [1, 1], "weight must be 3 numbers, each 0 or more and finite; it has shape"),
+        (x, [1, 1, math.inf], "3 numbers, each 0 or more and finite; row 2 has inf"),
+        (x, ["a", "b", "c"], "weight must be 3 numbers, each 0 or more and finite"),
     ):
         with pytest.raises(likely.LikelyError, match=message):
             criteria.bic(model, rows, weight=weight)

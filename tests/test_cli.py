@@ -8,6 +8,8 @@ import inspect
 import io
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -282,6 +284,16 @@ def test_samples_as_pictures(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     assert "not an empty folder" in line
 
 
+def test_texts_are_sampled_as_texts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("to be\nor not\nto be or\n" * 8)
+    ask(capsys, "fit", "hmm", "--data", tmp_path / "lines.txt", "--states", 2, "--quiet", "--out", tmp_path / "run")
+    ask(capsys, "sample", tmp_path / "run", "-n", 9, "--seed", 0, "-o", tmp_path / "new.txt")
+    new = (tmp_path / "new.txt").read_text().splitlines()
+    assert len(new) == 9
+    assert {word for line in new for word in line.split()} <= {"to", "be", "or", "not"}
+    assert "holds no texts" in refuse(capsys, 1, "sample", "exact", "-n", 3, "-o", tmp_path / "x.txt")
+
+
 def test_samples_of_one_class(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     ask(capsys, "sample", "bound", "-n", 3, "--cond", "7", "--seed", 0, "-o", tmp_path / "x.npy")
     drawn = np.load(tmp_path / "x.npy", allow_pickle=False)
@@ -469,7 +481,7 @@ def drawn(folder: Path, classes: dict[str, list[int]]) -> Path:
 def test_classes_of_another_file_go_by_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     model, test = likely.load("bound"), likely.data.load("digits-binary").test
     folder = drawn(tmp_path / "some", {"3": [0, 1, 2], "7": [3, 4, 5]})
-    record = ask(capsys, "score", "bound", "--data", folder, "--k", 4)
+    record = ask(capsys, "score", "bound", "--data", folder, "-k", 4)
     given = torch.tensor([3, 3, 3, 7, 7, 7], dtype=torch.uint8)
     assert np.allclose(record["nats"], model.iwelbo(test.x[:6], 4, given, seed=0), atol=1e-5)  # type: ignore[attr-defined]
     ask(capsys, "encode", "bound", "--data", folder, "-o", tmp_path / "z.npz")
@@ -478,7 +490,8 @@ def test_classes_of_another_file_go_by_name(capsys: pytest.CaptureFixture[str], 
     line = refuse(capsys, 1, "score", "bound", "--data", tmp_path / "strange")
     assert "'strange' has the label seven, which the run does not know; it knows 0, 1" in line
     drawn(tmp_path / "alike", {"3": [0, 1, 2]})
-    assert "nothing to condition on" in refuse(capsys, 1, "score", "bound", "--data", tmp_path / "alike")
+    said = refuse(capsys, 1, "score", "bound", "--data", tmp_path / "alike")
+    assert said.endswith("'alike' has nothing to condition on: give data with labels.")
 
 
 def test_columns_of_another_file_go_by_name(capsys: pytest.CaptureFixture[str], desk: Path, tmp_path: Path) -> None:
@@ -788,6 +801,9 @@ def test_the_suggested_model_takes_the_data(desk, monkeypatch, capsys, words, mo
         ("data table.csv --view levls", "Did you mean 'levels'?"),
         ("choose gmm components", "names no values; say which to try, such as components=1:10"),
         ("choose gan latent=2,4", "no likelihood to choose by"),
+        ("choose gmm components=1:9:0", "whole numbers, the step 1 or more"),
+        ("choose gmm components=2,2", "the value 2 stands twice"),
+        ("choose gmm components=2 --seed -1", "--seed must be a whole number from 0"),
         ("sample exact", "--output"),
         ("sample", "sample"),
         ("sample exact -o x.jpg", "must end in .png, .npz, .npy, .csv"),
@@ -1064,3 +1080,57 @@ def test_json_holds_what_json_can() -> None:
 
 def test_columns_align() -> None:
     assert columns([("vae", 16), ("gaussian", 2)], ("model", "n")) == "model     n\nvae       16\ngaussian  2"
+
+
+def test_the_command_that_choose_ends_with_fits_what_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same data in the same view, the same other numbers, and as long as the preset says."""
+    from likely import training
+
+    lengths = []
+
+    def fit(model: Any, part: Any, **options: Any) -> Any:
+        lengths.append(options)
+        return iter(())
+
+    monkeypatch.setattr(training, "fit", fit)
+    np.save(tmp_path / "my rows.npy", np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32))
+    place = str(tmp_path / "my rows.npy")
+    words = ["--data", place, "--view", "reals", "--set", "covariance=tied", "--seed", "3", "--preset", "none"]
+    assert main(["choose", "gmm", "components=2,3", *words, "--json"]) == 0
+    said = shlex.split(json.loads(capsys.readouterr().out)["command"])
+    expected = ["--view", "reals", "--preset", "none", "--set", "covariance=tied", "--seed", "3"]
+    assert said[:5] == ["likely", "fit", "gmm", "--data", place]
+    assert said[5:-2] == expected
+    assert said[-2] == "--components"
+    assert main(["choose", "rbm", "hidden=2", "--data", "digits-binary", "--preset", "mnist-binary"]) == 0
+    again = "likely fit rbm --data digits-binary --preset mnist-binary --hidden 2"
+    assert capsys.readouterr().out.splitlines()[-1] == again
+    epochs, batch = (registry.entry("rbm").presets["mnist-binary"][name] for name in ("epochs", "batch"))
+    assert lengths[-1]["steps"] == epochs * (len(likely.data.load("digits-binary").train) // batch)
+
+
+def test_the_help_names_every_group_of_metrics(capsys: pytest.CaptureFixture[str]) -> None:
+    from likely.evaluation.groups import GROUPS
+
+    main(["evaluate", "--help"])
+    words = set(re.findall(r"[a-z]+", capsys.readouterr().out.split("--metrics")[1].split("--processes")[0]))
+    assert words >= {"nll", "all", *GROUPS}
+
+
+def test_the_command_that_data_ends_with_can_be_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f"{i // 5},{i % 3}\n" for i in range(60))
+    (tmp_path / "steps.csv").write_text("who is it,what\n" + rows)
+    assert main(["data", str(tmp_path / "steps.csv"), "--sequence", "who is it"]) == 0
+    again = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert again[-2:] == ["--sequence", "who is it"]
+
+
+def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registry, "entry", stop)
+    assert main(["models", "vae"]) == 130
+    assert capsys.readouterr().err == "likely: interrupted.\n"

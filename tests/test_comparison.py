@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from likely import comparison, driver, registry, report, run
+from likely.cli.judging import _compared
 from likely.data.parts import Data, Part
 from likely.errors import LikelyError, UnknownName
 from likely.report.scores import kept_scores
@@ -50,6 +51,34 @@ def test_one_crash_costs_one_row_and_finished_runs_are_kept(data, tmp_path, monk
     both = comparison.compare(["bernoulli"], **options, seeds=(0, 1), quiet=True)
     assert calls == ["bernoulli", "gaussian", "bernoulli"]
     assert [row.seed for row in both.rows] == [0, 1]
+
+
+def test_a_failure_says_of_which_seed(data, tmp_path, monkeypatch, capsys):
+    real = driver.train
+
+    def train(model, *arguments, seed, **options):
+        if seed == 1:
+            raise RuntimeError("out of luck")
+        return real(model, *arguments, seed=seed, **options)
+
+    monkeypatch.setattr(driver, "train", train)
+    table = comparison.compare(["bernoulli"], data, out=tmp_path, n=20, seeds=(0, 1))
+    assert "bernoulli on tiny, bytes, seed 1: RuntimeError" in (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert "(tiny, bytes, seed 1): RuntimeError" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].split()[1:6] == ["bernoulli", "on", "tiny,", "seed", "0"]
+    assert lines[1].split()[1:6] == ["bernoulli", "on", "tiny,", "seed", "1"]
+    assert "bernoulli on tiny, bytes, seed 1: RuntimeError" in _compared(table, str(tmp_path), "").text
+
+
+def test_no_condition_by_name_is_no_condition(tmp_path):
+    """`--cond none` is what it is without: the same folder, found again, and the same command in the table."""
+    options = {"out": tmp_path, "n": 20, "samples_seen": 500, "quiet": True, "features": "none"}
+    first = comparison.compare(["gaussian"], "digits", cond="none", **options)
+    again = comparison.compare(["gaussian"], "digits", **options)
+    assert [row.folder for row in first.rows] == [row.folder for row in again.rows]
+    assert first.rows[0].folder.endswith("gaussian-digits-bytes-0")
+    assert first.command == again.command
 
 
 def test_other_data_are_not_mistaken_for_the_same(data, tmp_path):

@@ -129,7 +129,7 @@ def test_one_class_only_is_left_out_unless_it_was_asked_for(tmp_path):
         ({"x": np.array([[1.0], [1e300]])}, {}, "row 1 holds"),
         ({"x": np.array([1, "a", None], dtype=object)}, {}, "Python objects"),
         ({"x": np.ones((4, 2)), "y": np.array([1, 2, np.nan, 4])}, {}, "no value in row 2"),
-        ({"x": np.ones((4, 2)), "w": np.array([1, 2, -1, 4])}, {"weight": "w"}, "not negative"),
+        ({"x": np.ones((4, 2)), "w": np.array([1, 2, -1, 4])}, {"weight": "w"}, "each 0 or more"),
         ({"x": np.ones((4, 2))}, {"cond": "label"}, "has no labels"),
         ({"x": np.ones((4, 2))}, {"size": 8}, "size does not apply"),
         ({"x": np.ones((2, 2))}, {}, "too few"),
@@ -212,3 +212,20 @@ def test_own_files_are_found_under_likely_data(tmp_path, monkeypatch):
     monkeypatch.setenv("LIKELY_DATA", str(tmp_path))
     data = load("sub/a.npy")
     assert data.source["name_or_path"] == str(tmp_path / "sub" / "a.npy")
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_an_entry_without_any_value_is_named(tmp_path, on_disk, monkeypatch):
+    x = np.random.default_rng(0).normal(size=(40, 2, 3)).astype(np.float32)
+    x[::2, 0, 1] = np.nan
+    x[:, 1, 2] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "x.npz", x=x)
+    if on_disk:
+        monkeypatch.setattr(foreign, "memory", lambda: 100)
+    for path in [tmp_path / "x.npy"] if on_disk else [tmp_path / "x.npy", tmp_path / "x.npz"]:
+        with pytest.raises(DataError, match=r"x.np.*: the entry at \(1, 2\) has no value in any row; leave it out"):
+            load(path)
+    x[39, 1, 2] = 1.0
+    np.save(tmp_path / "x.npy", x)
+    assert load(tmp_path / "x.npy").space.shape == (2, 3)

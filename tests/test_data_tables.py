@@ -201,3 +201,21 @@ def test_bits_of_which_some_are_missing_are_bits(tmp_path):
     with pytest.raises(likely.LikelyError, match=r"value nan in row 1; .* is it missing"):
         for _ in likely.fit(likely.build("gmm", data.space, components=2), data.train):
             pass
+
+
+@pytest.mark.parametrize(
+    ("weight", "says"),
+    [
+        ("1e300", r"the weight 'w' is 1e\+300 in row 1, more than 1e\+20; divide all weights"),
+        ("-1", "the weight 'w' must be 3 numbers, each 0 or more and finite; row 1 has -1"),
+        ("inf", "the weight 'w' must be 3 numbers, each 0 or more and finite; row 1 has inf"),
+        ("", "the weight 'w' must be 3 numbers, each 0 or more and finite; row 1 has nan"),
+    ],
+)
+def test_weights_that_cannot_count_rows_are_named(tmp_path, weight, says):
+    path = table(tmp_path, f"a,w\n1.5,1\n2.5,{weight}\n3.5,1\n")
+    with pytest.raises(DataError, match=says):
+        whole(path, weight="w")
+    light = table(tmp_path, "a,w\n1.5,1e-300\n2.5,1e-300\n")
+    with pytest.raises(DataError, match="the weights add up to 2e-300, less than 1e-20; multiply"):
+        whole(light, weight="w")

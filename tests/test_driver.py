@@ -126,6 +126,15 @@ def test_a_budget_becomes_steps_and_holds(
     assert 8 <= sum("valid" in row for row in made.log()) <= 15  # validations are spread over the mended plan
 
 
+def test_players_on_constant_data_are_kept_without_a_distance_to_choose_by(out: Path) -> None:
+    space = likely.Real((2,))
+    parts = [Part(torch.ones(n, 2)) for n in (40, 10, 10)]
+    data = Data("constant", "reals", space, *parts)
+    made = likely.train("gan", data, out=out, steps=4, batch=8, quiet=True)
+    assert made.record["status"] == "finished"
+    assert made.record["result"] == {"valid": None, "step": 4}
+
+
 def test_a_budget_ends_a_fit_that_became_slow_too_late_to_mend_the_plan(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,18 @@ def fit(name, space, x, **numbers):
     return model
 
 
+def learn(name, weight):
+    """Fit a model with these weights to eight rows, or sequences, of any kind."""
+    space = {"hmm": STEPS, "markov": Binary((2,)), "rbm": Binary((2,))}.get(name) or (
+        Binary((2,)) if name.startswith("bernoulli") else Real((2,))
+    )
+    x = ragged([[0, 1], [2]] * 4) if name == "hmm" else torch.tensor([[0, 1], [1, 1]] * 4).to(space.dtype)
+    numbers = {"components": 2} if name in ("gmm", "bernoulli_mixture") else {}
+    options = {"steps": 2} if name == "rbm" else {}
+    for _ in likely.fit(likely.build(name, space, **numbers), Part(x, weight=weight), **options):
+        pass
+
+
 def zeros(name):
     return fit(name, Binary((3,)), torch.zeros(5, 3, dtype=torch.uint8), pseudo_count=0.0)
 
@@ -54,6 +66,32 @@ LINES = {
     "estimate weight": (
         "weights must be 0 or more; row 1 has -1",
         lambda: estimate(Normal, [1.0, 2.0], weights=[1, -1]),
+    ),
+    **{
+        f"{wrong} {name}": (says, lambda name=name, weight=weight: learn(name, weight))
+        for name in ("gaussian", "gmm", "kde", "bernoulli", "bernoulli_mixture", "hmm", "markov", "rbm")
+        for wrong, says, weight in (
+            ("heavy weight", r"weight is 1e\+300 in row 1, more than 1e\+20; divide all", [1.0, 1e300] * 4),
+            ("light weights", r"weights add up to 8e-300, less than 1e-20; multiply all", [1e-300] * 8),
+            ("no weight", "nothing to learn from: no rows, or all weights are 0", [0.0] * 8),
+            ("negative weight", "weight must be 8 numbers, each 0 or more and finite; row 7 has -1", [1.0] * 7 + [-1]),
+            ("too few weights", r"weight must be 8 numbers, each 0 or more and finite; it has shape \(3,\)", [1.0] * 3),
+        )
+    },
+    # what is no array, or no mask
+    **{
+        f"texts {name}": (
+            "x cannot be read as an array of numbers",
+            lambda name=name: build(name).log_prob(["ab", "c"]),
+        )
+        for name in ("realnvp", "gaussian", "kde", "table")
+    },
+    "known": ("known must be a mask of True .* not 'abc'", lambda: build("kde").complete(torch.zeros(2, 3), "abc")),
+    "n": ("n must be a whole number, 0 or more, not True", lambda: build("gaussian").sample(True)),
+    "missing reals": (
+        r"x has the value nan in row 1; expected finite real numbers \(Real\(3,\)\); is it missing\? See `likely "
+        r"models --can log_marginal`\.$",
+        lambda: build("vae").elbo([[0.0, 1, 2], [0, math.nan, 2]]),
     ),
     "infinite weight": (
         "weight must be 2 numbers, each 0 or more and finite",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -14,7 +16,7 @@ from scipy import stats
 import likely
 from likely.core import Energy, Estimate, Model, Weighted
 from likely.data.parts import Data, Part
-from likely.errors import LikelyError, UnknownName
+from likely.errors import LikelyError, SpaceError, UnknownName
 from likely.evaluation import comparable, evaluate, evaluate_samples, find, likelihood, metric_names, tabled
 from likely.evaluation.diversity import mode_coverage
 from likely.evaluation.glossary import GLOSSARY, markdown
@@ -431,3 +433,179 @@ def test_the_errors_of_table_distances_are_those_of_repetition() -> None:
             for f in (lambda r: r["value"], lambda r: r["protocol"]["standard_error"])
         )
         assert 0.8 < float(errors.mean() / values.std()) < 1.6  # never too small
+
+
+def table_of(x: Any, space: Any = None) -> Data:
+    """Rows as they are: the first 60 of 100 for training, 20 and 20 held out."""
+    rows = torch.as_tensor(x)
+    space = Real(tuple(rows.shape[1:])) if space is None else space
+    return Data("rows", "reals", space, Part(rows[:60]), Part(rows[60:80]), Part(rows[80:]))
+
+
+def test_principal_components_are_as_many_as_the_data_allow() -> None:
+    """A table of three columns has no 64 of them, and neither have 20 pictures."""
+    torch.manual_seed(0)
+    data = table_of(torch.randn(100, 3))
+    found = find(evaluate(trained("gaussian", data), data, n=20, metrics="frechet"), "frechet")
+    assert found["protocol"]["features"].startswith("pca-3-")
+    assert found["protocol"]["dimensions"] == 3
+    wide = evaluate_samples(torch.randn(20, 300), torch.randn(30, 300), metrics="frechet", features="pca")
+    assert wide[0]["protocol"]["features"].startswith("pca-19-")
+    with pytest.raises(LikelyError, match="principal components need at least 2 complete rows, not 1"):
+        evaluate_samples(torch.randn(1, 3), torch.randn(30, 3), metrics="frechet", features="pca")
+
+
+def test_rows_with_missing_values_have_no_features_and_are_not_counted(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(100, 3)
+    x[[5, 62, 85, 90], 1] = torch.nan
+    data = table_of(x)
+    model = trained("gaussian", data)
+    for metrics in ("frechet", "infinity"):
+        found = evaluate(model, data, n=40, metrics=metrics, features="pca")[0]
+        assert found["value"] is not None, found["protocol"]["reason"]
+        assert found["protocol"]["n_real"] == 18
+    for name, rows in (("real", x), ("fake", x[:50].nan_to_num())):
+        np.save(tmp_path / f"{name}.npy", rows.numpy())
+    whole = {"valid": 0.0, "test": 0.0}
+    for on_disk in (False, True):
+        sets = [likely.data.load(tmp_path / f"{name}.npy", **whole, on_disk=on_disk) for name in ("real", "fake")]
+        for features in ("pca", "pixels"):
+            found = find(evaluate_samples(*sets, features=features, metrics="frechet"), "frechet", features)
+            assert found["protocol"]["n_real"] == 96
+
+
+def test_what_is_named_and_not_found_says_why(digits: Data, vae: Model, by_label: Model) -> None:
+    reasons = {}
+    for model, data, metrics in (
+        (vae, digits, "inception_score,precision"),
+        (by_label, digits, "conditional"),
+        (trained("gaussian", table_of(torch.randn(100, 1))), table_of(torch.randn(100, 1)), "columns"),
+    ):
+        results = evaluate(model, data, n=200, metrics=metrics, features="pca" if "score" in metrics else None)
+        assert {one["metric"] for one in results} == chosen(metrics)
+        reasons |= {one["metric"]: one["protocol"]["reason"] for one in results if one["value"] is None}
+    assert reasons == {
+        "inception_score": "the extractor names no classes, or there are fewer than 10 rows.",
+        "frechet_within": "no features are named.",
+        "pair_distance": "pairs are looked at in tables of 2 to 40 columns.",
+    }
+    pair = torch.randn(40, 2), torch.randn(40, 2)
+    sets = evaluate_samples(*pair, metrics="inception_score,precision", features="pixels")
+    assert [one["protocol"].get("reason") for one in sets] == [None, reasons["inception_score"]]
+    (one,) = evaluate_samples(digits, digits.valid.x, metrics="column_distance")
+    assert one["protocol"]["reason"].endswith("is no table.")
+
+
+@pytest.mark.parametrize("fabric", [False, True], ids=["alone", "shared"])
+def test_data_of_another_space_are_refused(fabric: bool, digits: Data) -> None:
+    """In one line, whatever is measured first: the simple law beside the likelihood reads the data before the model."""
+    model = likely.build("bernoulli", digits.space)
+    other = table_of(torch.randint(0, 17, (100, 5)).byte(), Finite((5,), 17))
+    more = table_of(torch.randint(0, 200, (100, 1, 8, 8)).byte(), Finite((1, 8, 8), 256))
+    both = {"fabric": None} if not fabric else {"fabric": SimpleNamespace(global_rank=0, world_size=1)}
+    for data in (other, more):
+        for metrics in ("nll", "mmd", "frechet", "bins", "memory"):
+            with pytest.raises(SpaceError, match=r"held-out data|training data"):
+                evaluate(model, data, n=20, metrics=metrics, **both)
+
+
+def test_rows_that_are_all_equal_cost_one_metric(digits: Data) -> None:
+    """Without a median distance there is no Gaussian kernel; the likelihood and the other metrics stand."""
+    data = table_of(torch.ones(100, 3))
+    results = evaluate(trained("gaussian", data), data, n=20)
+    assert find(results, "nll")["value"] is not None
+    assert find(results, "mmd")["protocol"]["reason"] == "all real rows are equal: there is no median distance."
+    assert find(results, "kid")["value"] is not None
+    sets = evaluate_samples(torch.ones(30, 3), torch.randn(30, 3), features="pixels", metrics="mmd,frechet")
+    assert [one["value"] is None for one in sets] == [True, False]
+
+
+def test_one_held_out_row_has_a_likelihood_and_no_distance() -> None:
+    rows = torch.randn(100, 3)
+    data = Data("rows", "reals", Real((3,)), Part(rows[:98]), Part(rows[98:99]), Part(rows[99:]))
+    model = trained("gaussian", data)
+    results = evaluate(model, data, n=20)
+    assert find(results, "nll")["value"] is not None
+    assert "mmd" not in {one["metric"] for one in results}
+    (one,) = evaluate(model, data, n=20, metrics="mmd")
+    assert one["protocol"]["reason"] == "a two-sample distance needs at least 2 rows; there is 1."
+
+
+def test_two_sets_are_measured_by_what_is_named_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("likely.evaluation.protocol.sample_distances", lambda *_, **__: pytest.fail("not asked for"))
+    pair = torch.randn(40, 2), torch.randn(40, 2)
+    assert evaluate_samples(*pair, features="pixels", metrics="precision")[0]["value"] is not None
+
+
+def test_the_error_of_directions_is_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says how well the number is computed, and not how it would change with other data."""
+    torch.manual_seed(0)
+    few, many = (find_sliced(torch.randn(n, 4), torch.randn(n, 4) + 1) for n in (20, 80))
+    assert few["interval"] is None
+    assert few["protocol"]["standard_error"] is None
+    assert few["protocol"]["estimator_error"] > 0
+    assert many["interval"] is not None
+    assert many["protocol"]["estimator_error"] < many["protocol"]["standard_error"]
+
+
+def find_sliced(real: torch.Tensor, fake: torch.Tensor) -> Result:
+    return evaluate_samples(real, fake, features="pixels", metrics="sliced_wasserstein")[0]
+
+
+def test_too_few_rows_for_features_cost_these_metrics_alone() -> None:
+    rows = torch.randn(100, 3)
+    data = Data("rows", "reals", Real((3,)), Part(rows[:95]), Part(rows[95:97]), Part(rows[97:]))
+    results = evaluate(trained("gaussian", data), data, n=20, features="pixels")
+    assert find(results, "nll")["value"] is not None
+    reason = "metrics by features need at least 6 rows in each set, not 3 and 3."
+    assert [find(results, name)["protocol"]["reason"] for name in ("frechet", "vendi")] == [reason, reason]
+
+
+@pytest.mark.parametrize(
+    ("real", "options", "expected"),
+    [
+        ([[1, 2], [3]], {}, "the real data cannot be read as an array of numbers"),
+        ("nofile", {}, "the real data cannot be read as an array of numbers"),
+        (None, {}, "the real data cannot be read as an array of numbers"),
+        (torch.tensor(3.0), {}, r"one row per datum, \(N, ...\), not of shape \(\)"),
+        (torch.randn(30), {}, r"one row per datum, \(N, ...\), not of shape \(30,\)"),
+        (torch.randn(30, 2) * 1j, {}, "the real data are complex"),
+        (torch.randn(30, 2), {"metrics": 3}, "metrics must be names, not 3"),
+        (torch.randn(30, 2), {"seed": 1.5}, "seed must be"),
+        (torch.randn(30, 2), {"seed": -1}, "seed must be"),
+    ],
+)
+def test_what_is_no_set_of_data_is_said(real: Any, options: dict[str, Any], expected: str) -> None:
+    with pytest.raises(LikelyError, match=expected):
+        evaluate_samples(real, torch.randn(30, 2), **options)
+    if not options and real is not None:
+        with pytest.raises(LikelyError, match=expected.replace("real", "fake")):
+            evaluate_samples(torch.randn(30, 2), real)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"n": 0}, "n must be a whole number, 1 or more"),
+        ({"n": 2.5}, "n must be a whole number"),
+        ({"k": 0}, "k must be a whole number, 1 or more"),
+        ({"rows": 0}, "rows must be a whole number, 1 or more"),
+        ({"seed": -1}, "seed must be"),
+    ],
+)
+def test_numbers_of_an_evaluation_that_cannot_be_are_refused(options: dict[str, Any], expected: str) -> None:
+    data = table_of(torch.randn(100, 2))
+    with pytest.raises(LikelyError, match=expected):
+        evaluate(trained("gaussian", data), data, **options)
+
+
+def test_without_training_rows_there_is_a_likelihood_only(digits: Data, vae: Model) -> None:
+    """As of a folder that holds a test part alone."""
+    data = Data("rows", "bytes", digits.space, digits.train.head(0), digits.valid.head(0), digits.test, digits.cond)
+    assert [one["metric"] for one in evaluate(vae, data, k=1, n=20)] == ["nll"]
+    results = evaluate(vae, data, k=1, n=20, rows=5, metrics="all", features="pixels")
+    absent = {one["metric"]: one["protocol"]["reason"] for one in results if one["value"] is None}
+    assert "no known factors" in absent.pop("mutual_information_gap")  # which would need no training rows
+    said = set(absent.values()) - {"vae has no probability flow."}
+    assert said == {"there are no training rows."}

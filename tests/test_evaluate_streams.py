@@ -7,7 +7,9 @@ import gc
 import io
 import json
 import tarfile
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +252,42 @@ def test_of_features_that_are_not_all_held_random_rows_and_all_moments_count(mon
     assert found["frechet"]["value"] == pytest.approx(frechet_distance(*features).value, rel=1e-9)
     assert found["frechet"]["protocol"]["n_real"] == 300
     assert (found["kid"]["protocol"]["n_real"], found["kid"]["protocol"]["n_generated"]) == (100, 100)
+
+
+class Crew:
+    """What two threads have of a fabric: sums over both."""
+
+    world_size = 2
+
+    def __init__(self, rank: int, shared: dict[str, Any]) -> None:
+        self.global_rank, self.shared = rank, shared
+
+    def all_reduce(self, values: torch.Tensor, reduce_op: str = "mean") -> torch.Tensor:
+        assert reduce_op == "sum"
+        self.shared[self.global_rank] = values
+        self.shared["met"].wait(60)
+        found = self.shared[0] + self.shared[1]
+        self.shared["met"].wait(60)
+        return found
+
+
+@pytest.mark.parametrize("n", [300, 20], ids=["shared", "one batch for two"])
+def test_rows_that_processes_hold_are_those_of_one(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    """Half a gigabyte of each set, however many read it: the metrics are taken of the same rows."""
+    space = Finite((3, 4, 4), 256)
+    x = torch.from_numpy(pixels(n, 4).transpose(0, 3, 1, 2).copy())
+    extractor = dataclasses.replace(extractors.load("pixels"), rows=32)
+    monkeypatch.setattr(reading, "HELD", 15 * 48 * 4)
+    alone = reading.read(extractor, x, space, seed=1)
+    shared: dict[str, Any] = {"met": threading.Barrier(2)}
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda rank: reading.read(extractor, x, space, seed=1, fabric=Crew(rank, shared)), (0, 1)))
+    assert alone.moments is not None
+    for one in both:
+        assert one.rows.equal(alone.rows)
+        assert one.total == n
+        assert one.moments is not None
+        assert torch.allclose(one.moments.covariance, alone.moments.covariance, rtol=1e-10)
 
 
 def test_features_too_wide_for_covariances_say_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def test_it_integrates_to_one_with_gaps_in_the_column():
     model = fitted(x, bandwidth=0.5)
     line = torch.linspace(-200, 200, 400_001, dtype=torch.float64)[:, None]
     assert float(torch.trapezoid(model.log_prob(line).exp(), line[:, 0])) == pytest.approx(1, abs=1e-4)
-    assert int((~model.rows.isnan()).sum()) == 4
+    assert int(model.seen.sum()) == 4
 
 
 def test_a_far_value_costs_its_distance_and_not_its_square():
@@ -70,6 +70,26 @@ def test_an_unknown_column_is_the_imaginary_row_alone():
     rest = model.log_marginal(at, torch.tensor([[True, False]]))
     expected = stats.laplace(0, 1 / math.sqrt(2)).logpdf(0.3)
     assert float(model.log_prob(at) - rest) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_run_on_a_table_with_gaps_is_saved_and_loaded(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(40, 2))
+    cells = [f"{a:.3f},{'' if i % 3 else f'{b:.3f}'}" for i, (a, b) in enumerate(rows)]
+    (tmp_path / "gaps.csv").write_text("a,b\n" + "\n".join(cells) + "\n")
+    run = likely.train("independent", tmp_path / "gaps.csv", out=tmp_path / "run", quiet=True)
+    again = likely.load(tmp_path / "run")
+    x = run.data.train.x
+    assert torch.equal(again.log_prob(x), run.model.log_prob(x))
+    assert again.complete(x, seed=0).isfinite().all()
+    assert again.seen.sum(0).tolist() == (~x.isnan()).sum(0).tolist()
+
+
+def test_what_an_earlier_version_saved_is_loaded():
+    x = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
+    model, other = fitted(x), likely.build("independent", Real((2,)))
+    saved = {name: value for name, value in model.state_dict().items() if name != "seen"}
+    other.load_state_dict(saved)
+    assert torch.equal(other.log_prob(x), model.log_prob(x))
 
 
 def test_bad_numbers_get_one_line():

@@ -384,7 +384,8 @@ ONE_LINE = {
         families.Normal, [[1.0], [1.0, 2.0]]
     ),
     r"must be real numbers, not complex": lambda: estimate(families.Normal, torch.ones(2, dtype=torch.complex64)),
-    r"N of 1 or more, not of shape \(0,\)": lambda: estimate(families.Normal, []),
+    r"N of 1 or more and no axis of 0, not of shape \(0,\)": lambda: estimate(families.Normal, []),
+    r"data must be rows, .* not of shape \(3, 0\)": lambda: estimate(families.Normal, torch.zeros(3, 0)),
     r"too few rows: a column has no value that counts": lambda: estimate(families.Normal, [math.nan, math.nan]),
     r"2 rows are too few for the covariance of 2 columns; 3": lambda: estimate(
         families.MultivariateNormal, torch.eye(2)
@@ -436,3 +437,24 @@ def test_a_low_rank_covariance_does_not_stay_at_no_rank():
         estimate(families.LowRankMultivariateNormal, x)
     found = estimate(families.LowRankMultivariateNormal, x, start={"cov_factor": torch.ones(4, 1)})
     assert found.log_likelihood == pytest.approx(400 * FactorAnalysis(1, tol=1e-9).fit(x).score(x), abs=1e-3)
+
+
+@pytest.mark.parametrize("family", [families.Gamma, families.Weibull, families.StudentT, families.Normal])
+def test_the_maximum_does_not_depend_on_the_size_of_the_weights(family):
+    data = [1.0, 2.0, 4.0, 9.0, 0.3, 50.0, 2.0, 3.0, 2.5]
+    once = estimate(family, data)
+    for size in (1e-20, 1e-10, 1e-3, 1e10, 1e20):
+        found = estimate(family, data, weights=np.full(9, size))
+        assert found.converged
+        for name, value in once.parameters.items():
+            torch.testing.assert_close(found.parameters[name], value, rtol=1e-5, atol=0)
+        assert found.log_likelihood == pytest.approx(size * once.log_likelihood, rel=1e-6)
+
+
+def test_weights_that_numbers_cannot_add_up_get_one_line():
+    for weights, says in (
+        ([1.0, 1e300], r"weights count rows, and 1e\+300 in row 1 is more than 1e\+20; divide all by one number"),
+        ([1e-300, 1e-300], r"weights add up to 2e-300, less than 1e-20; multiply all by one number"),
+    ):
+        with pytest.raises(LikelyError, match=says):
+            estimate(families.Normal, [1.0, 2.0], weights=np.array(weights))

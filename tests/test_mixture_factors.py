@@ -301,3 +301,23 @@ def test_em_in_a_thousand_dimensions_with_few_rows():
             model.m_step(stats)
         assert model.weights.tolist() == pytest.approx([0.5, 0.5], abs=0.1)
         assert model.log_prob(x).isfinite().all()
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.01])
+def test_few_rows_are_analysed_by_their_own_directions_to_the_same_answer(ridge, monkeypatch):
+    x = torch.randn(12, 80, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    covariance = (x.T @ x / len(x) + ridge * torch.eye(80, dtype=torch.float64))[None]
+    values, vectors = torch.linalg.eigh(covariance)
+    least, more, directions = factors._thin(values, vectors)
+    assert directions.shape == (1, 80, 12)
+    identity = torch.eye(80, dtype=torch.float64)
+    torch.testing.assert_close(least * identity + (directions * more) @ directions.mT, covariance)
+    quick = factors.analyse(covariance, 4, 1e-4)
+    monkeypatch.setattr(factors, "_thin", lambda *_: None)
+    plain = factors.analyse(covariance, 4, 1e-4)
+    torch.testing.assert_close(factors.covariances(quick), factors.covariances(plain), rtol=1e-9, atol=1e-10)
+
+
+def test_many_rows_are_analysed_as_they_are():
+    x = torch.randn(300, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert factors._thin(*torch.linalg.eigh((x.T @ x / len(x))[None])) is None

@@ -83,6 +83,10 @@ def test_a_choice_that_cannot_be_made_is_one_line():
         gmm.choose(x, [])
     with pytest.raises(SpaceError, match="array of reals"):
         gmm.choose(torch.zeros(3, 2, dtype=torch.int64))
+    with pytest.raises(likely.LikelyError, match="array of reals"):
+        gmm.choose("abc", [1])
+    with pytest.raises(likely.LikelyError, match="weight must be 3 numbers"):
+        gmm.choose(torch.randn(3, 2), [1], weight="x")
     with pytest.raises(likely.LikelyError, match="no exact density"):
         bic(gmm.build(likely.Binary((2,))), torch.zeros(3, 2))
 

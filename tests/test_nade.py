@@ -200,6 +200,8 @@ def test_bad_numbers_get_one_line():
         nade.build(Finite((4,), 9), knots=9)
     with pytest.raises(LikelyError, match="levels without an order need a column each"):
         nade.build(Finite((4,), 9, ordered=False), knots=3)
+    with pytest.raises(LikelyError, match=r"nade needs two levels or more, not Finite\(\(4,\), 1\)"):
+        nade.build(Finite((4,), 1))
 
 
 def test_few_knots_of_the_same_columns_are_many_on_a_line():

@@ -10,7 +10,9 @@ import torch
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+import likely
 from likely.core import seeded
+from likely.data.parts import Part
 from likely.errors import LikelyError, SpaceError, UnknownName
 from likely.models import rbm
 from likely.spaces import Binary, Finite, Real
@@ -317,6 +319,34 @@ def test_pseudo_likelihood_is_that_of_each_bit_given_the_others():
     torch.manual_seed(0)
     estimate = float(torch.stack([model.loss(x)["pseudo_nll"] for _ in range(500)]).mean())
     assert abs(estimate + float(total.mean())) < 0.3
+
+
+@pytest.mark.parametrize("space", [Binary((6,)), Real((2,))])
+def test_the_gradient_that_is_written_out_is_that_of_the_loss(space):
+    x, grads = space.random(10, torch.Generator().manual_seed(0)), []
+    for terms in (True, False):
+        model = likely.build("rbm", space, hidden=4, chains=7, seed=0)
+        torch.manual_seed(1)
+        said, gradient = model.gradient(x, terms=terms)
+        assert not any(value.requires_grad for value in said.values())
+        assert ("pseudo_nll" in said) == (terms and isinstance(space, Binary))
+        grads.append(gradient)
+    model = likely.build("rbm", space, hidden=4, chains=7, seed=0)
+    torch.manual_seed(1)
+    loss = model.loss(x)["loss"]
+    assert torch.equal(loss.detach(), said["loss"])
+    loss.backward()
+    for parameter, a, b in zip(model.parameters(), *grads, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(parameter.grad, a)
+
+
+def test_training_takes_all_terms_at_every_tenth_update():
+    x = Binary((6,)).random(50, torch.Generator().manual_seed(0))
+    model = build(6, 4, chains=30)
+    said = [step.metrics for step in likely.fit(model, Part(x), steps=12, batch=10)]
+    assert [i for i, metrics in enumerate(said) if "pseudo_nll" in metrics] == [0, 10]
+    assert all("loss" in metrics for metrics in said)
 
 
 def test_chains_move_in_training_only_and_only_if_they_persist():

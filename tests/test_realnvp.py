@@ -90,6 +90,17 @@ def test_start_standardises_whatever_the_units() -> None:
     assert z.isfinite().all()  # the constant column as well
 
 
+@pytest.mark.parametrize("columns", [[1.0, 0.0], [0.0, 0.0]])
+def test_a_constant_column_does_not_grow_from_layer_to_layer(columns: list[float]) -> None:
+    x = torch.randn(50, 2) * torch.tensor(columns) + torch.tensor([0.0, 3.5])
+    model = build(Real((2,)), couplings=8, width=8)
+    model.start(x)
+    assert float(model.log_prob(x).max()) < 20  # a thousandth of its size wide, once and not in each of eight layers
+    near = x + torch.tensor([0.0, 1e-3])
+    assert model.log_prob(near).isfinite().all()
+    assert model.sample(100, seed=0)[:, 1].sub(3.5).abs().max() < 0.1
+
+
 def test_learned_standardisation_counts_every_pixel() -> None:
     layer = Standardise((2, 1, 1), 2 * 3 * 3, learned=True)
     x = 4 * torch.randn(50, 2, 3, 3) - 1

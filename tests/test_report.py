@@ -483,6 +483,23 @@ def test_damaged_records_are_named_and_the_others_written(run, tmp_path, name, c
     assert all(str(tmp_path / name).removesuffix("/run.json") in line and line.endswith(".") for line in missing)
 
 
+def test_a_folder_that_cannot_be_written_does_not_stop_the_others(run, tmp_path, monkeypatch):
+    for folder in ("one", "two"):
+        shutil.copytree(run.folder, tmp_path / folder)
+        (tmp_path / folder / "evaluation.json").unlink(missing_ok=True)
+    inner = runs.write_json
+
+    def locked(path, record):
+        if path.parent.name == "one":
+            raise PermissionError(13, "Permission denied", str(path))
+        inner(path, record)
+
+    monkeypatch.setattr(runs, "write_json", locked)
+    text, missing = report.results_markdown([tmp_path], n=50)
+    assert text.count("| bernoulli | digits (bytes) |") == 1
+    assert [line.endswith("one/evaluation.json: Permission denied") for line in missing] == [True]
+
+
 def test_records_need_a_folder(run, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(LikelyError, match="not a folder"):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import mutual_info_score
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 import likely
@@ -72,6 +73,22 @@ def test_neighbours_see_what_a_line_cannot():
     x, labels = torch.stack([angle.cos(), angle.sin()], 1) * radius[:, None], torch.arange(400) % 2
     assert neighbour_accuracy(x[:200], labels[:200], x[200:], labels[200:]) == 1
     assert linear_probe(x[:200], labels[:200], x[200:], labels[200:]) < 0.7
+
+
+def test_neighbours_that_are_equally_near_all_vote():
+    """Bits have many of them: which stands first, and how many threads look, must not count."""
+    generator = torch.Generator().manual_seed(0)
+    x, labels = torch.randint(0, 2, (400, 8), generator=generator), torch.randint(0, 3, (400,), generator=generator)
+    found = neighbour_accuracy(x[:300], labels[:300], x[300:], labels[300:])
+    for seed in range(5):
+        order = torch.randperm(300, generator=generator.manual_seed(seed))
+        assert neighbour_accuracy(x[order], labels[order], x[300:], labels[300:]) == found
+    one = neighbour_accuracy([[0], [0], [0], [1]], [1, 1, 0, 0], [[0]], [1], k=1)  # two of the three nearest say 1
+    assert one == 1
+    expected = KNeighborsClassifier(5).fit(CLOUDS[:300], LABELS[:300]).score(CLOUDS[300:], LABELS[300:])
+    for far in (0.0, 1e7):  # there are no ties
+        x = CLOUDS.double() + far
+        assert neighbour_accuracy(x[:300], LABELS[:300], x[300:], LABELS[300:]) == expected
 
 
 def test_a_representation_that_loses_the_label_is_at_chance():

@@ -10,7 +10,7 @@ import torch
 import likely
 from likely import cli, data
 from likely.data import load
-from likely.data.sequences import like
+from likely.data.sequences import like, lines
 from likely.errors import DataError, LikelyError, UnknownName
 from likely.spaces import Binary, Finite, Ragged, Real, Sequence
 
@@ -288,6 +288,23 @@ def test_other_faults(tmp_path, monkeypatch):
 
 
 # A model over them ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", ["walk shop walk\nclean\nshop walk\n", "abba\ncab\nb\n"])
+def test_symbols_are_written_as_they_are_read(tmp_path, content):
+    read = whole(text(tmp_path / "t.txt", content))
+    written = lines(read.train.x, read.space)
+    assert sorted(written) == sorted(content.splitlines())
+    again = whole(text(tmp_path / "again.txt", "\n".join(written)))
+    assert rows(again.train.x) == rows(read.train.x)
+
+
+def test_what_is_no_text_is_not_written_as_one():
+    with pytest.raises(DataError, match="holds no texts"):
+        lines(Ragged(torch.zeros(1, 2), torch.tensor([2])), Sequence(step=Real(()), length=2))
+    places = Sequence(step=Finite((), 2, categories=("New York", "Rome"), ordered=False), length=2)
+    with pytest.raises(DataError, match="the symbol 'New York' has a space"):
+        lines(Ragged(torch.zeros(1, 2), torch.tensor([2])), places)
 
 
 def _run(capsys, *words):

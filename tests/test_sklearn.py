@@ -174,3 +174,8 @@ def test_numbers_of_another_kind_are_one_line(x):
     with pytest.raises(NotFittedError, match="call 'fit'"):
         Outlier("gaussian").fit(x).as_pyod().predict_proba(x)  # whose training rows it has not seen
     assert hasattr(Density("bernoulli_mixture", levels=2), "predict_proba")
+
+
+def test_how_many_may_be_a_number_of_numpy():
+    density = Density("gaussian").fit(np.random.default_rng(0).normal(size=(20, 2)))
+    assert density.sample(np.int64(3)).shape == (3, 2)

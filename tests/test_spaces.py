@@ -148,3 +148,20 @@ def test_batches_cover_every_row_once(n: int, rows: int) -> None:
     cuts = list(batches(n, rows))
     assert [i for cut in cuts for i in range(n)[cut]] == list(range(n))
     assert all(1 <= cut.stop - cut.start <= rows for cut in cuts)
+
+
+@pytest.mark.parametrize("kind", ["uint16", "uint32", "uint64"])
+def test_whole_numbers_of_any_type_are_levels(kind):
+    x = np.array([[0, 2], [1, 0]], dtype=kind)
+    assert Finite((2,), 3).check(x).tolist() == x.tolist()
+    assert Real((2,)).check(x).tolist() == x.tolist()
+    with pytest.raises(SpaceError, match="x has the value 2 in row 0; expected 0 or 1"):
+        Binary((2,)).check(x)
+
+
+@pytest.mark.parametrize("space", [Real((2,)), Binary((2,)), Sequence(step=Binary(), length=2)])
+def test_arrays_that_do_not_hold_all_their_values_get_one_line(space):
+    with pytest.raises(SpaceError, match=r"x is sparse; give x\.to_dense\(\)"):
+        space.check(torch.eye(2).to_sparse())
+    with pytest.raises(SpaceError, match="x is a masked array, whose mask says what is missing; give NaN there"):
+        space.check(np.ma.masked_array([[1.0, 0.0]], [[True, False]]))

@@ -257,12 +257,40 @@ def test_rows_with_weights_are_drawn_in_proportion() -> None:
     assert abs(float(counts[2]) - 0.75) < 0.02
 
 
+def test_very_many_weighted_rows_are_drawn_in_proportion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimize, "SHUFFLED", 3)
+    part = Part(torch.zeros(4, 1), weight=torch.tensor([0.0, 3.0, 1.0, 0.0]))
+    seen = torch.cat([Order(part, 4, 0)(i) for i in range(2000)])
+    counts = seen.bincount(minlength=4).double()
+    assert counts[0] == counts[3] == 0
+    assert abs(counts[1] / len(seen) - 0.75) < 0.02
+
+
 def test_streams_are_independent() -> None:
     seeds = {stream(seed, kind, index) for seed in range(10) for kind in range(3) for index in range(100)}
     assert len(seeds) == 3000
     draws = torch.stack([torch.randn(50, generator=torch.Generator().manual_seed(stream(0, 1, i))) for i in range(400)])
     correlation = torch.corrcoef(draws.T).fill_diagonal_(0)
     assert float(correlation.abs().max()) < 0.25  # 5 / sqrt(400)
+
+
+@pytest.mark.parametrize(("momentum", "decay"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.1)])
+def test_descent_is_that_of_torch(momentum: float, decay: float) -> None:
+    ends = []
+    for make in (
+        lambda p: optimize.make_optimizer(p, "sgd", 0.1, momentum, decay),
+        lambda p: torch.optim.SGD(p, 0.1, momentum, weight_decay=decay),
+    ):
+        p = torch.nn.Parameter(torch.tensor([1.0, -2.0, 3.0]))
+        idle = torch.nn.Parameter(torch.ones(1))  # without a gradient it stays
+        descent = make([p, idle])
+        for lr in (0.1, 0.05, 0.2):
+            descent.param_groups[0]["lr"] = lr
+            p.grad = p.detach() ** 2
+            descent.step()
+        assert idle.item() == 1
+        ends.append(p.detach())
+    torch.testing.assert_close(*ends)
 
 
 def test_schedules() -> None:

@@ -120,7 +120,7 @@ def compare(
         view: how values are looked at: bytes, reals, fixed, dynamic, threshold or levels.
         size: resize pictures to this many pixels a side.
         colour: bring pictures to grey, rgb or rgba.
-        cond: condition on the data's "label" or "caption" every model that can be.
+        cond: condition on the data's "label" or "caption" every model that can be; None or "none" conditions none.
         budget: how long each model may train, such as 30s or 2m; None takes what its preset says.
         samples_seen: instead of a time, how many training rows each model is shown, every row as often as it comes:
             steps = samples / batch for models that learn by gradient, passes = samples / rows (at least one) for those
@@ -156,6 +156,7 @@ def compare(
     if features not in (None, "auto", "none", *extractors.names()):
         raise unknown("extractor", str(features), ["auto", "none", *extractors.names()])
     crew.possible(processes)
+    cond = None if cond == "none" else cond
     loaded = data if isinstance(data, Data) else datasets.load(data, view=view, size=size, colour=colour)
     plans = []
     for name in names:
@@ -244,9 +245,11 @@ def _carry_out(plans: list[_Plan], out: Path, command: str, protocol: _Protocol,
             row = report.measured(run, **protocol._asdict())
             exhibits.append(report.Exhibit(row, run.model, run.data, run.log(), run.record))
         except Exception as error:  # this model's row says what happened; the others go on
-            row = Row(plan.model, plan.data.name, plan.data.view, plan.seed, error=_reason(error))
+            row = Row(
+                plan.model, plan.data.name, plan.data.view, plan.seed, error=_reason(error), given=plan.cond or ""
+            )
         table.rows.append(row)
-        say.row(row, i, len(plans))
+        say.row(row, i, plans)
         runs.write_json(out / "table.json", table.to_json())
     runs.write_json(out / "table.json", {**table.to_json(), "standings": _plain(report.standings(table))})
     runs.write_bytes(out / "table.md", report.markdown(table).encode())
@@ -325,14 +328,15 @@ class _Teller:
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
 
-    def row(self, row: Row, number: int, total: int) -> None:
+    def row(self, row: Row, number: int, plans: list[_Plan]) -> None:
         if self.quiet:
             return
+        several = len({plan.seed for plan in plans}) > 1
         cells = dict(zip(report.COLUMNS, report.cells(row), strict=False))
         minutes = "" if row.minutes is None else clock(60 * row.minutes)
         text = row.error or f"{cells[report.COLUMNS[2]] or '(no likelihood)':26} {minutes}"
-        where = f"{row.title} on {row.data}"
-        print(f"{number:2}/{total}  {where:26} {text}", file=sys.stderr, flush=True)
+        where = f"{row.title} on {row.data}" + (f", seed {row.seed}" if several else "")
+        print(f"{number:2}/{len(plans)}  {where:26} {text}", file=sys.stderr, flush=True)
 
     def end(self, table: Table, page: Path) -> None:
         if self.quiet:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from likely.errors import LikelyError, SpaceError, check_plain, unknown
+from likely.parts.counting import counts_of
 from likely.spaces import Ragged, Real, Space, batches, holds_reals
 
 
@@ -124,7 +125,7 @@ class Model(nn.Module, ABC):
             LikelyError: n is negative, an option is of another type than the model says, or the drawn values left the
                 space (numbers overflowed: training diverged).
         """
-        if not isinstance(n, int) or n < 0:
+        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
             raise LikelyError(f"n must be a whole number, 0 or more, not {n!r}.")
         known = self._sampling_options()
         for name, value in options.items():
@@ -275,22 +276,6 @@ def _known(x: Any) -> Tensor | None:
     return None if missing is None else ~missing
 
 
-def _weights(weight: Any, n: int) -> Tensor:
-    """Return how much each of n rows counts, (n,).
-
-    Raises:
-        SpaceError: they are not n finite numbers of 0 or more.
-    """
-    try:
-        weight = torch.as_tensor(weight)
-        shape, good = tuple(weight.shape), bool((weight.isfinite() & (weight >= 0)).all())
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise SpaceError(f"weight must be {n} numbers, each 0 or more ({error}).") from None
-    if shape != (n,) or not good:
-        raise SpaceError(f"weight must be {n} numbers, each 0 or more and finite; it has shape {shape}.")
-    return weight
-
-
 def _with_values(x: Any, values: Tensor) -> Any:
     return x._replace(values=values) if isinstance(x, Ragged) else values
 
@@ -324,7 +309,7 @@ class Density(Model):
         elif isinstance(self, Marginal) and (seen := _known(x)) is not None:
             return self.log_marginal(x, seen, cond)  # levels that are missing
         elif isinstance(self.space, Real):
-            values = torch.as_tensor(x)
+            values = _values(x)
             if values.is_floating_point() and bool(values.isnan().any()):
                 row = int(values.isnan().flatten(1).any(1).nonzero()[0, 0]) if values.dim() > 1 else 0
                 raise SpaceError(
@@ -369,7 +354,10 @@ class Marginal(Density):
 
 def _with_known(model: Model, x: Any, known: Any, cond: Any) -> tuple[Any, Tensor, Any]:
     """Return x with 0 at unknown entries, the mask at x's shape, and cond; all checked."""
-    known = torch.as_tensor(known)
+    try:
+        known = torch.as_tensor(known)
+    except (TypeError, ValueError, RuntimeError):
+        raise SpaceError(f"known must be a mask of True (observed) and False, not {str(known)[:40]!r}.") from None
     if known.dtype != torch.bool:
         raise SpaceError(f"known must be a mask of True (observed) and False, not {known.dtype}.")
     values = _values(x)
@@ -579,6 +567,42 @@ class Gradient(Model):
         """Return {"loss": the scalar to descend, and named terms to log}: means per datum, in nats if they can be."""
 
 
+class Written(Gradient):
+    """A model trained by descent that writes its gradient out itself: no graph is kept, and training asks for it."""
+
+    compiles: ClassVar[bool] = False
+
+    @abstractmethod
+    def gradient(
+        self, x: Any, cond: Tensor | None = None, *, terms: bool = True
+    ) -> tuple[dict[str, Tensor], list[Any]]:
+        """Return what `loss` does, without gradients, and the gradient by each of `parameters()`, in their order.
+
+        Arguments:
+            x, cond: as in `loss`.
+            terms: whether all terms will be logged; else "loss" is enough.
+        """
+
+    def loss(self, x: Any, cond: Tensor | None = None) -> dict[str, Tensor]:
+        """Return the terms of `gradient`; "loss" has that gradient."""
+        terms, gradients = self.gradient(x, cond)
+        return {**terms, "loss": _Given.apply(terms["loss"], gradients, *self.parameters())}
+
+
+class _Given(torch.autograd.Function):
+    """A number whose gradient by some tensors is given, and used up: `apply(value, gradients, *tensors)`."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *tensors: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> Any:
+        gradients, ctx.gradients = ctx.gradients, []  # nobody else holds them: they become .grad without a copy
+        return (None, None, *(gradient.mul_(upstream[0]) for gradient in gradients))
+
+
 class Turns(Model):
     """A model whose players are trained by taking turns."""
 
@@ -634,7 +658,7 @@ class Statistics(Model):
             x, known, cond = _with_known(self, x, known, cond)
         elif not checked:
             x, cond = self._given(x, cond)
-        weight = torch.ones(_count(x)) if weight is None else _weights(weight, _count(x))
+        weight = torch.ones(_count(x)) if weight is None else counts_of(weight, _count(x))
         with self._evaluating():  # like `loss`, it draws from the loop's random stream
             return self._e_step(x, cond, known, weight.to(self.device))
 

@@ -309,6 +309,7 @@ def _go(
     own: dict[str, Any] = saved[2] if saved else {"best": None, "best_step": 0, "waited": 0, "seconds": spent}
     began, checkpointed = time.monotonic() - spent, time.monotonic()
     window: dict[str, list[float]] = {}
+    shown: dict[str, float] = {}
     step: Step | None = None
     validated, rows_before = -1, None
     checks: tuple[float, ...] = (
@@ -365,7 +366,8 @@ def _go(
                 done = max(step.index / total if total else 0.0, now / budget if budget else 0.0)
                 rows_before = step.data * (step.index - 1) // step.index if rows_before is None else rows_before
                 speed = (step.data - rows_before) / max(now - spent, 1e-9)
-                progress.update(step.index, done, step.metrics, speed, now / done - now if done else None)
+                shown.update(step.metrics)  # of a term that is not taken at every step, the newest
+                progress.update(step.index, done, shown, speed, now / done - now if done else None)
                 out_of_time = budget is not None and now >= budget
                 if step.index % max(1, (total or 100) // 200) == 0 or step.index == 1 or out_of_time:
                     means = {name: sum(values) / len(values) for name, values in window.items()}
@@ -437,7 +439,10 @@ def validation(model: Model, part: Part, seed: int) -> float | None:
         value = -float(model.log_prob(x, cond).mean())
     elif isinstance(model, Turns):
         rows_of = features(model.space, x.cpu())
-        real, fake = rows_of(x.cpu()), rows_of(model.sample(n, cond, seed=noise).cpu())
+        real = rows_of(x.cpu())
+        if bool((real == real[0]).all()):  # there is no distance to measure by
+            return None
+        fake = rows_of(model.sample(n, cond, seed=noise).cpu())
         value = kernel_distance(real, fake, gaussian(median_distance(real))).value
     elif isinstance(model, Gradient):
         value = _loss(model, part, seed)

@@ -26,7 +26,7 @@ class UnknownName(LikelyError):
     """A misspelt name of a model, data set, preset or flag (exit 2); the message suggests the nearest."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
+def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownName:
     """Return the error for a name that is not known, with the nearest known name as a suggestion.
 
     Example:
@@ -34,7 +34,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
         "unknown model 'vea'. Did you mean 'vae'? Known: gmm, vae."
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return UnknownName(f"unknown {kind} '{name}'.{hint} Known: {', '.join(known) or 'none'}.")
 

@@ -146,7 +146,8 @@ class _Estimator(BaseEstimator):
         """
         check_is_fitted(self)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        return self.model_.sample(n_samples, seed=seed).numpy()
+        n = int(n_samples) if isinstance(n_samples, np.integer) else n_samples
+        return self.model_.sample(n, seed=seed).numpy()
 
 
 def _abilities(model: Any) -> tuple[str, ...]:

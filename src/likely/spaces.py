@@ -92,6 +92,7 @@ class Space(ABC):
         Raises:
             SpaceError: the shape or a value is not of this space; the message names the first bad row.
         """
+        _check_whole(x, what)
         try:
             x = torch.as_tensor(x)
         except (TypeError, ValueError, RuntimeError) as error:
@@ -104,6 +105,8 @@ class Space(ABC):
             )
         if x.is_complex():
             raise SpaceError(f"{what} is complex; expected {self}.")
+        if x.dtype in (torch.uint16, torch.uint32, torch.uint64):  # torch can keep these, and hardly compare them
+            x = x.double() if x.dtype is torch.uint64 else x.long()
         if self._surely_ok(x):
             return self._cast(x)
         ok = self._entries_ok(x)
@@ -112,7 +115,9 @@ class Space(ABC):
         if not bool(ok.all()):
             row = int((~ok).flatten(1).any(1).nonzero()[0, 0]) if ok.dim() > 1 else int((~ok).nonzero()[0, 0])
             value = x[row][~ok[row]].flatten()[0].item()
-            help = "; is it missing? See `likely models --can log_marginal`, or take view='reals'" * (value != value)
+            help = "; is it missing? See `likely models --can log_marginal`" if value != value else ""
+            if help and not isinstance(self, Real):
+                help += ", or take view='reals'"
             raise SpaceError(f"{what} has the value {value:g} in row {row}; expected {self._values()} ({self}){help}.")
         return self._cast(x)
 
@@ -135,6 +140,14 @@ class Space(ABC):
             if value is not None:
                 out[item.name] = value.to_json() if isinstance(value, Space) else value
         return out
+
+
+def _check_whole(x: Any, what: str) -> None:
+    """Raise for an array that does not hold all of its values: torch would take a masked one without its mask."""
+    if isinstance(x, Tensor) and x.layout is not torch.strided:
+        raise SpaceError(f"{what} is sparse; give {what}.to_dense().")
+    if hasattr(x, "mask") and hasattr(x, "filled"):
+        raise SpaceError(f"{what} is a masked array, whose mask says what is missing; give NaN there, or known=.")
 
 
 def from_json(record: dict[str, Any]) -> Space:
@@ -349,6 +362,7 @@ class Sequence(Space):
         if isinstance(x, (list, tuple)) and not isinstance(x, Ragged):
             x = ragged([self._spelt(one, what) for one in x])
         if not isinstance(x, Ragged):
+            _check_whole(x, what)
             try:
                 x = torch.as_tensor(x)
             except (TypeError, ValueError, RuntimeError) as error:

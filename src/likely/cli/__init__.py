@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except KeyboardInterrupt as stop:
-        print(f"likely: {stop or 'interrupted'}.", file=sys.stderr)
+        print(f"likely: {str(stop) or 'interrupted'}.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         message, code = _explained(error)

@@ -96,7 +96,7 @@ def data(
     told = {key: value for key, value in spoken.items() if value is not None and value is not False and value != ""}
     lines = [(key.replace("_", " "), _words(value)) for key, value in told.items()]
     flags = {"view": view, "size": size, "colour": colour, "sequence": sequence}
-    again = "".join(f" --{flag} {value}" for flag, value in flags.items() if value is not None)
+    again = "".join(f" --{flag} {quoted(value)}" for flag, value in flags.items() if value is not None)
     command = f"likely fit {_first(loaded.space)} --data {quoted(name)}{again}"
     return Answer(record, f"{columns(lines, ('data', name))}\n\nFit it: {command}")
 

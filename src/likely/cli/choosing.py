@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from likely import registry
-from likely.cli.answer import Answer, Misuse, columns
+from likely.cli.answer import Answer, Misuse, columns, quoted
 from likely.cli.flags import assignments
+from likely.cli.judging import _check, _twice
+
+if TYPE_CHECKING:
+    from likely.core import Model
 
 CRITERIA = ("valid", "bic", "aic")
 MOST = 100  #: values that are tried, at most
@@ -45,6 +49,7 @@ def choose(
         numbers: another number of this model as name=value; may stand several times.
         seed: decides starts and order.
     """
+    _check(2, 1, seed)
     entry = registry.entry(model)
     kinds = {number.name: number.type for number in entry.numbers}
     name, values = _values(over, kinds, model)
@@ -61,7 +66,7 @@ def choose(
     loaded = sets.load(data, view=view, size=size)
     chosen = driver._preset(entry, preset, loaded) | given
     options = {key: value for key, value in chosen.items() if key not in kinds}
-    options = {key: value for key, value in options.items() if key not in ("epochs", "budget", "validate_every")}
+    options = {key: value for key, value in options.items() if key not in ("budget", "validate_every", "patience")}
     built = {key: value for key, value in chosen.items() if key in kinds}
     scores: dict[Any, float] = {}
     for value in values:
@@ -70,7 +75,7 @@ def choose(
             raise Misuse(f"model '{model}' has no likelihood to choose by; compare its samples: likely compare.")
         if criterion != "valid":
             check_counted(one)
-        for _ in training.fit(one, loaded.train, seed=seed, **options):
+        for _ in training.fit(one, loaded.train, seed=seed, **_in_updates(options, one, len(loaded.train))):
             pass
         if criterion == "valid":
             found = evaluation.likelihood(one, loaded.valid, seed=seed, split="valid")["value"]
@@ -82,11 +87,29 @@ def choose(
     best = min(scores, key=lambda value: scores[value])
     rows = [(str(value), f"{score:.6g}", "<- lowest" if value == best else "") for value, score in scores.items()]
     unit = "nats per datum, validation part" if criterion == "valid" else f"{criterion.upper()}, training part"
-    again = f"likely fit {model} --data {data} --{name.replace('_', '-')} {best}"
+    flags = {"view": view, "size": size, "preset": None if preset == "auto" else preset}
+    words = [f"--{flag} {quoted(value)}" for flag, value in flags.items() if value is not None]
+    words += [f"--set {quoted(text)}" for text in numbers] + ([f"--seed {seed}"] if seed else [])
+    again = " ".join(
+        ["likely fit", model, "--data", quoted(data), *words, f"--{name.replace('_', '-')} {quoted(best)}"]
+    )
     text = columns(rows, (name, unit, "")) + f"\n\n{again}"
     record = {"model": model, "data": loaded.name, "number": name, "criterion": criterion}
     told = [{"value": value, "score": score} for value, score in scores.items()]
     return Answer({**record, "scores": told, "best": best, "command": again}, text)
+
+
+def _in_updates(options: dict[str, Any], model: Model, rows: int) -> dict[str, Any]:
+    """Return options in which epochs, of a preset, are updates or passes, as a fit counts them."""
+    from likely import training
+
+    given = dict(options)
+    epochs = given.pop("epochs", None)
+    if epochs is not None:
+        taken = training.options_of(model) | given
+        each = 1 if "passes" in taken else max(1, rows // min(taken["batch"], rows))
+        given["passes" if "passes" in taken else "steps"] = max(1, round(epochs * each))
+    return given
 
 
 def _values(over: str, kinds: dict[str, str], model: str) -> tuple[str, list[Any]]:
@@ -97,13 +120,18 @@ def _values(over: str, kinds: dict[str, str], model: str) -> tuple[str, list[Any
     if ":" in text:
         assignments([f"{name}=0"], kinds, f"number of model '{model}'")
         ends = text.split(":")
-        if not 2 <= len(ends) <= 3 or not all(end.strip().isdigit() for end in ends):
-            raise Misuse(f"'{over}' is not of the form name=first:last or name=first:last:step, in whole numbers.")
-        first, last, step = (*map(int, ends), 1)[:3]
-        values: list[Any] = list(range(first, last + 1, max(step, 1)))
+        whole = 2 <= len(ends) <= 3 and all(end.strip().isdigit() for end in ends)
+        first, last, step = (*map(int, ends), 1)[:3] if whole else (0, 0, 0)
+        if step < 1:
+            raise Misuse(
+                f"'{over}' is not of the form name=first:last or name=first:last:step, in whole numbers, the step 1 or "
+                "more."
+            )
+        values: list[Any] = list(range(first, last + 1, step))
     else:
         read = [assignments([f"{name}={each}"], kinds, f"number of model '{model}'") for each in text.split(",")]
         values = [value for each in read for value in each.values()]
     if not values or len(values) > MOST:
         raise Misuse(f"'{over}' gives {len(values)} values to try; name 1 to {MOST}.")
+    _twice("the value", values)
     return name.strip().replace("-", "_"), values

@@ -10,13 +10,13 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from likely.cli.answer import Misuse
 from likely.errors import LikelyError
 
 if TYPE_CHECKING:
-    from likely.spaces import Space
+    from likely.spaces import Ragged, Space
 
 
 @contextmanager
@@ -66,8 +66,13 @@ def write_values(output: Path, x: Any, space: Space) -> None:
         write_picture(output, x, space)
     elif suffix == ".npz":
         write_arrays(output, arrays("x", x))
+    elif suffix == ".txt":
+        from likely.data.sequences import lines
+
+        with aside(output) as draft:
+            draft.write_text("".join(f"{line}\n" for line in lines(x, space)), encoding="utf-8")
     elif isinstance(x, Ragged):
-        raise LikelyError(f"sequences of different lengths do not fit into '{output}'; write .npz.")
+        raise LikelyError(f"sequences of different lengths do not fit into '{output}'; write .npz, or .txt of symbols.")
     elif suffix == ".npy":
         write_arrays(output, {"x": x})
     elif suffix == ".csv":
@@ -89,6 +94,17 @@ def check_pictures(space: Space) -> None:
     from likely.report import pictures
 
     pictures.to_bytes(space.random(1), space)
+
+
+def check_texts(space: Space) -> None:
+    """Raise unless values of a space are texts.
+
+    Raises:
+        DataError: they are not.
+    """
+    from likely.data.sequences import lines
+
+    lines(cast("Ragged", space.random(1)), space)  # raises before it reads values of another space
 
 
 def write_picture(output: Path, x: Any, space: Space) -> None:

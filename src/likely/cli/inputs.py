@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from likely.run import Run
     from likely.spaces import Space
 
+Weights = Annotated[int, Parameter(name=["--k", "-k"])]  #: how many importance samples
+
 PARTS = ("train", "valid", "test")
 
 
@@ -153,7 +155,9 @@ def _aligned(run: Run, data: Data) -> Data:
     if space is None or data.cond == space:
         return data
     if data.cond is None:
-        raise DataError(f"the run was fitted with --cond and '{data.name}' has nothing to condition on: {data.note}.")
+        raise DataError(
+            f"the run was fitted with --cond and '{data.name}' has nothing to condition on: give data with labels."
+        )
     classes, known = (getattr(one, "categories", None) or () for one in (data.cond, space))
     if not classes or not known:  # numbers and texts mean the same everywhere
         return data

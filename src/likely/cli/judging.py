@@ -10,11 +10,10 @@ from cyclopts import Parameter
 
 from likely.cli import files
 from likely.cli.answer import Answer, Misuse, columns
-from likely.cli.inputs import data_of, opened, undivided
+from likely.cli.inputs import Weights, data_of, opened, undivided
 from likely.errors import unknown
 
 Output = Annotated[str, Parameter(name=["--output", "-o"])]
-Weights = Annotated[int, Parameter(name=["--k", "-k"])]
 
 if TYPE_CHECKING:
     from likely.evaluation import Result
@@ -66,7 +65,7 @@ def evaluate(
             extractor too: pixels, pca, digits-cnn, mnist-cnn, fashion-mnist-cnn, inception-v3-fid, dinov2 or clip.
         metrics: only these, with commas between: names as in the table (nll for the log-likelihood), or likelihood,
             flow, kernel, features, infinity, bins, columns, recognised, modes, diversity, memory, representation,
-            conditional, all; without it, what applies and is cheap.
+            factors, conditional, all; without it, what applies and is cheap.
         processes: how many processes of this machine read features, and score rows exactly, together; the numbers are
             those of one.
         seed: decides samples and estimates.
@@ -309,8 +308,8 @@ def tour(*, seed: int = 0, quiet: bool = False, output: Output = "tour") -> Answ
 def _compared(table: Table, folder: str, problem: str) -> Answer:
     """Say where the page lies; the table itself was shown while it grew."""
     page = Path(folder) / "index.html"
-    failed = [f"{row.model} on {row.data}: {row.error}" for row in table.failed()]
-    text = "\n".join([*(f"not trained: {one}" for one in failed), f"The page lies at {page.absolute()}"])
+    failed = [f"{row.title} on {table.where(row)}: {row.error}" for row in table.failed()]
+    text = "\n".join([*(f"failed: {one}" for one in failed), f"The page lies at {page.absolute()}"])
     record = {"folder": folder, "page": str(page), "table": table.to_json(), "failed": failed}
     return Answer(record, text, problem and f"{problem}; the page says why: {page}")
 
@@ -407,7 +406,7 @@ def table(results: list[Result]) -> str:
             "real rows": protocol.get("n_real"),
             "samples": protocol.get("n_generated"),
         }
-        told = [str(protocol["reason"])] if protocol.get("reason") else []
+        told = [str(protocol["reason"]).rstrip(".")] if protocol.get("reason") else []
         told += [f"in {features}"] if features not in (None, "the data themselves") else []
         told += [f"{what} {_short(one)}" for what, one in notes.items() if one is not None]
         rows.append(

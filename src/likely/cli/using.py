@@ -10,7 +10,7 @@ from likely.cli import anomalies, files
 from likely.cli.anomalies import CALM, Strange
 from likely.cli.answer import Answer, Misuse
 from likely.cli.flags import assignments
-from likely.cli.inputs import Which, condition, known_mask, opened, rows
+from likely.cli.inputs import Weights, Which, condition, known_mask, opened, rows
 from likely.errors import LikelyError
 
 if TYPE_CHECKING:
@@ -40,18 +40,21 @@ def sample(
 
     Arguments:
         run: a run folder, or `latest`.
-        output: a picture (.png), arrays (.npz, .npy), a table (.csv), or a folder/ with one picture each.
+        output: a picture (.png), arrays (.npz, .npy), a table (.csv), texts (.txt: sequences of symbols, one a line),
+            or a folder/ with one picture each.
         number: how many.
         cond: what is given to a conditional model: a category's name or number; without it, drawn uniformly.
         seed: the same seed gives the same samples.
         option: a sampling option of the model, as name=value; may stand several times.
     """
-    path = files.target(output, (".png", *ARRAYS), folder=True)
+    path = files.target(output, (".png", *ARRAYS, ".txt"), folder=True)
     if number < 1:
         raise Misuse(f"-n must be 1 or more, not {number}.")
     fitted = opened(run)
     model = fitted.model
-    if path.suffix.lower() not in ARRAYS:
+    if path.suffix.lower() == ".txt":
+        files.check_texts(model.space)
+    elif path.suffix.lower() not in ARRAYS:
         files.check_pictures(model.space)
     options = assignments(option, model._sampling_options(), f"sampling option of model '{model.name}'")
     x = model.sample(number, condition(cond, model.cond_space), seed=seed, **options)
@@ -66,7 +69,7 @@ def score(
     *,
     which: Which = DEFAULT,
     strange: Strange = CALM,
-    k: int = 64,
+    k: Weights = 64,
     seed: int = 0,
     output: Annotated[str | None, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)] = None,
 ) -> Answer:

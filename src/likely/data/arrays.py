@@ -233,8 +233,12 @@ def _levels(array: np.ndarray, where: str) -> tuple[int | None, bool]:
     """Return how many levels the values have, None for reals, and whether none is missing.
 
     Bits are two levels whatever their type, and numbers of a whole type from 0 to at most 255 are finite.
+
+    Raises:
+        DataError: a number is infinite or beyond float32, or an entry has no value in any row.
     """
     low, high, binary, complete = math.inf, -math.inf, True, True
+    empty = np.ones(array.shape[1:], dtype=bool)  # the entries of which no value was seen yet
     for cut in batches(len(array), at_once(array)):
         rows = read(array, np.arange(cut.start, cut.stop))
         if rows.dtype.kind == "f":
@@ -242,10 +246,16 @@ def _levels(array: np.ndarray, where: str) -> tuple[int | None, bool]:
             if infinite.any():
                 row = cut.start + int(np.argmax(infinite.reshape(len(rows), -1).any(1)))
                 raise DataError(f"{where}: row {row} holds a number that is infinite or beyond float32; mend it.")
-            complete = complete and not bool(np.isnan(rows).any())
+            missing = np.isnan(rows)
+            complete = complete and not bool(missing.any())
+            empty &= missing.all(0)
         binary = binary and bool(((rows == 0) | (rows == 1)).all())
         if rows.dtype.kind != "f":
             low, high = min(low, int(rows.min())), max(high, int(rows.max()))
+    if not complete and empty.any():
+        place = tuple(np.argwhere(empty)[0].tolist())
+        which = f"the entry at {place}" if len(place) > 1 else f"column {place[0]}" if place else "the array"
+        raise DataError(f"{where}: {which} has no value in any row; leave it out.")
     if binary:
         return 2, complete
     if array.dtype == np.uint8:

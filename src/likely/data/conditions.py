@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from likely.errors import DataError
+from likely.errors import DataError, LikelyError
+from likely.parts.counting import check_total, counts_of
 from likely.spaces import Finite, Ragged, Real, Sequence, Space
 
 CLASSES = 1000  #: a column of more different values than this is no label
@@ -85,15 +86,17 @@ def captions(texts: Values[str]) -> tuple[Ragged, Sequence]:
 
 
 def weights(values: Any, name: str, where: str) -> Tensor:
-    """Return one weight per row, (N,): finite and not negative, not all 0.
+    """Return one weight per row, (N,), in float32.
 
     Raises:
-        DataError: they are not.
+        DataError: they are not finite and 0 or more, or no counts that can be learned from.
     """
     array = np.asarray(values)
     if array.ndim != 1 or array.dtype.kind not in "biuf":
         raise DataError(f"{where}: the weight '{name}' must be one number per row.")
-    array = array.astype(np.float32)
-    if not (np.isfinite(array) & (array >= 0)).all() or not array.any():
-        raise DataError(f"{where}: the weight '{name}' must be finite, not negative and not 0 everywhere.")
-    return torch.from_numpy(array)
+    try:
+        weight = counts_of(array.astype(np.float64), len(array), f"the weight '{name}'")
+        check_total(weight.sum())
+    except LikelyError as error:
+        raise DataError(f"{where}: {error}") from None
+    return weight.float()

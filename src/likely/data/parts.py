@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from likely.data.blocks import LARGE, Blocks, Every
+from likely.parts.counting import counts_of
 from likely.spaces import Ragged, Space, batches
 
 SOME = 4096  #: rows that are looked at together
@@ -124,9 +125,12 @@ class Part:
     Arguments:
         x: the values, (N, *shape): a tensor, an array on disk that is larger than memory, or `Ragged`.
         cond: what is given for each row, (N, ...), or None.
-        weight: how much each row counts, (N,), or None.
+        weight: how much each row counts, (N,), 0 or more; or None.
         dynamic: None; or the highest level of x, where every visit draws bits anew, P(bit = 1) = x / dynamic.
         rows: the number that each row has in the file or published set, (N,), from 0; or None.
+
+    Raises:
+        SpaceError: a weight is no number that a row can count.
     """
 
     x: Any
@@ -138,6 +142,8 @@ class Part:
     def __post_init__(self) -> None:
         if isinstance(self.x, Tensor):  # rows that lie apart in memory take a hundred times as long to pick
             self.x = self.x.contiguous()
+        if self.weight is not None:
+            self.weight = counts_of(self.weight, len(self))
 
     def __len__(self) -> int:
         return len(self.x[1]) if isinstance(self.x, Ragged) else len(self.x)

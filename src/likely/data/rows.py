@@ -111,7 +111,10 @@ def split(
     if not fixed and not drawn:
         return {"train": pool, "valid": pool[:0], "test": pool[:0]}, "not split: all rows are in train"
     if len(pool) <= len(drawn):
-        raise DataError(f"{len(pool)} rows are too few to hold out {' and '.join(drawn)}; give valid=0 and test=0.")
+        raise DataError(
+            f"{len(pool)} row{' is' if len(pool) == 1 else 's are'} too few to hold out {' and '.join(drawn)}; give "
+            "more (or, from Python, valid=0 and test=0)."
+        )
     order = _stratified(pool, labels, generator)
     parts = {part: generator.permutation(rows) for part, rows in fixed.items()}
     for part in ("test", "valid"):

@@ -284,6 +284,34 @@ def read_lines(path: Path) -> Rows:
     return rows
 
 
+def lines(x: Ragged, space: Space) -> list[str]:
+    """Return sequences of symbols as the lines that `read_lines` reads: words with spaces between, or characters.
+
+    Arguments:
+        x: the sequences.
+        space: of symbols, which have names.
+
+    Raises:
+        DataError: the steps are no symbols, or a symbol has a space.
+
+    Example:
+        >>> space = Sequence(step=Finite((), 2, categories=("no", "yes"), ordered=False), length=2)
+        >>> lines(ragged([[1, 0], [1]]), space)
+        ['yes no', 'yes']
+    """
+    symbols = getattr(space.step, "categories", None) if isinstance(space, Sequence) else None
+    if symbols is None:
+        raise DataError(f"{space} holds no texts: only sequences of symbols with names are; write .npz.")
+    spaced = next((symbol for symbol in symbols if symbol.split() != [symbol]), None)
+    if spaced is not None:
+        raise DataError(f"the symbol {spaced!r} has a space, which a line could not tell from the end of one.")
+    between = "" if all(len(symbol) == 1 for symbol in symbols) else " "
+    return [
+        between.join(symbols[int(level)] for level in row[:n])
+        for row, n in zip(x.values.tolist(), x.lengths.tolist(), strict=True)
+    ]
+
+
 # What they share -----------------------------------------------------------------------------------------------------
 
 

@@ -32,6 +32,7 @@ from likely.extractors import Extractor
 from likely.spaces import Space
 
 NEIGHBOURS = 5  #: k of precision, recall, density and coverage
+LEAST = NEIGHBOURS + 1  #: rows of each set
 FOLDS = 5  #: of the classifier two-sample test
 SPLITS = 10  #: of the inception score
 
@@ -92,14 +93,15 @@ def _manifold(real: Set, fake: Set, seed: int, tell: Callable[[float], None]) ->
 def _sliced(real: Set, fake: Set, seed: int, tell: Callable[[float], None]) -> dict[str, Seen]:
     a, b = real.rows, fake.rows
     value, error = sliced_wasserstein(a, b, projections=PROJECTIONS, seed=seed, tell=tell)
+    own = {"estimator_error": error}  # of the directions drawn: it says nothing of other rows, and makes no interval
     if a.shape[1] > JACKKNIFED or not 2 * GROUPS < min(len(a), len(b)) <= max(len(a), len(b)) <= MANY:
-        return {"sliced_wasserstein": Seen(value, error, "directions")}  # the error of the directions drawn alone
+        return {"sliced_wasserstein": Seen(value, None, own=own)}
 
     def coarse(x: Tensor, y: Tensor) -> float:
         return sliced_wasserstein(x, y, projections=100, seed=seed).value
 
     rows = jackknife(coarse, a, b, groups=GROUPS, seed=seed).error
-    return {"sliced_wasserstein": Seen(value, math.hypot(rows, error or 0.0), "jackknife")}
+    return {"sliced_wasserstein": Seen(value, math.hypot(rows, error or 0.0), "jackknife", own=own)}
 
 
 def _vendi(real: Set, fake: Set, seed: int, tell: Callable[[float], None]) -> dict[str, Seen]:
@@ -168,12 +170,10 @@ def feature_distances(
     Raises:
         LikelyError: a set is too small for a metric, or the extractor does not take this space.
     """
-    smallest = NEIGHBOURS + 1
-    if min(len(real), len(fake)) < smallest:
-        raise LikelyError(
-            f"metrics by features need at least {smallest} rows in each set, not {len(real)} and {len(fake)}."
-        )
-    halves = halves and training is None and len(real) >= 2 * smallest
+    reason = too_few(len(real), len(fake))
+    if reason:
+        raise LikelyError(reason)
+    halves = halves and training is None and len(real) >= 2 * LEAST
     half = len(real) // 2 if halves else len(real)
     pace = Pace(tell)
     pace.plan([Stage(READING.format("real"), "read", len(real) * READ)])
@@ -226,6 +226,12 @@ def feature_distances(
         results.append(result("inception_score", mine.value, mine.error, interval_method="splits", **noted))
     pace.end()
     return results
+
+
+def too_few(real: int, fake: int) -> str:
+    """Return why sets of so many rows have no metrics by features, or ""."""
+    enough = min(real, fake) >= LEAST
+    return "" if enough else f"metrics by features need at least {LEAST} rows in each set, not {real} and {fake}."
 
 
 def _floors(measures: list[Metric], real: Set, base: Set, seed: int, pace: Pace) -> dict[str, list[float | None]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from likely.core import Latent, Model, Weighted, _rows, seeded, watched
 from likely.errors import LikelyError
 from likely.evaluation.bins import bins
 from likely.evaluation.bootstrap import jackknife
-from likely.evaluation.by_features import JACKKNIFED, feature_distances, frechet
+from likely.evaluation.by_features import JACKKNIFED, SPLITS, feature_distances, frechet, too_few
 from likely.evaluation.classifier import Recogniser
 from likely.evaluation.conditional import condition_accuracy, within_condition
 from likely.evaluation.diversity import Classifier, intra_class_diversity, mode_coverage
@@ -28,18 +28,20 @@ from likely.evaluation.frechet import frechet_infinity
 from likely.evaluation.likelihood import AGAIN, FLOW_ROWS, Flowing, Keep, flow_likelihood, likelihood, sign_of
 from likely.evaluation.memorisation import memorisation
 from likely.evaluation.pace import Pace
+from likely.evaluation.reading import extractor
 from likely.evaluation.representation import disentanglement, no_factors, representation
 from likely.evaluation.results import Result, missing, result, result_of_share
-from likely.evaluation.samples import complete_rows, sample_distances, table_distances
+from likely.evaluation.samples import PAIRED, complete_rows, sample_distances, table_distances
 from likely.evaluation.sharded import by_first, gathered
 from likely.evaluation.two_sample import features as rows_of
 from likely.extractors import Extractor
 from likely.parts.collective import place
-from likely.spaces import Finite, Sequence
+from likely.spaces import Finite, Sequence, Space
 
 if TYPE_CHECKING:
     from likely.data.parts import Data, Part
 
+NO_FEATURES = "no features are named."
 FOREST = "extremely randomised trees, more than half agree"
 LEARNED = 10_000  #: training rows that an extractor learns from, where it must
 BINNED = 20_000  #: training rows that are cut into bins
@@ -98,8 +100,13 @@ class Setting:
 
     @property
     def ragged(self) -> str:
-        """Why nothing is measured on samples: a sequence has no fixed length; "" for other data."""
+        """Why rows are not compared: a sequence has no fixed length; "" for other data."""
         return "sequences differ in length." if isinstance(self.model.space, Sequence) else ""
+
+    @property
+    def alone(self) -> str:
+        """Why nothing is measured on samples: data are sequences, or there are no training rows; "" for other data."""
+        return self.ragged or ("" if len(self.data.train) else "there are no training rows.")
 
     @property
     def by_class(self) -> bool:
@@ -181,10 +188,12 @@ class Setting:
     def extractor(self) -> Extractor:
         """The extractor: without a name the project's own for these data, else principal components."""
         features = self.features or extractors.own(self.data.name) or "pca"
-        if isinstance(features, Extractor):
-            return features
         # what it must learn (principal components) it learns from training data, the same whatever n and the seed
-        return extractors.load(features, real=draw(self.data.train, LEARNED, 0)[0], space=self.model.space)
+        return extractor(features, draw(self.data.train, LEARNED, 0)[0], self.model.space)
+
+    def complete(self, *sets: Tensor) -> list[Tensor]:
+        """Return the rows of each set that an extractor can read: those without missing values."""
+        return [complete_rows(self.model.space, x) for x in sets]
 
 
 @dataclass(frozen=True)
@@ -200,6 +209,7 @@ class Group:
         samples: whether samples are drawn for it.
         shared: whether several processes share its work; otherwise the first does it alone.
         seconds: how long it takes by plan, roughly.
+        absent: why a metric may be missing from what was found, for those that may.
     """
 
     metrics: tuple[str, ...]
@@ -210,6 +220,7 @@ class Group:
     samples: bool = True
     shared: bool = False
     seconds: Callable[[Setting], float] = lambda s: 1.0
+    absent: dict[str, str] = field(default_factory=dict)
 
     def results(self, s: Setting, wanted: set[str] | None) -> list[Result]:
         """Return what was measured of the wanted metrics (None: all), in their order.
@@ -227,7 +238,10 @@ class Group:
             if self.must:
                 raise
             return [missing(name, str(error), **s.drawn) for name in names]
-        return [one for one in found if wanted is None or one["metric"] in wanted]
+        had = {one["metric"] for one in found}
+        absent = [] if wanted is None else [name for name in names if name not in had]
+        kept = [one for one in found if one["metric"] in names]
+        return kept + [missing(name, self.absent[name], **s.drawn) for name in absent]
 
 
 def draw(part: Part, n: int, seed: int) -> tuple[Tensor, Any]:
@@ -258,11 +272,15 @@ def _kernel(s: Setting) -> list[Result]:
 def _features(s: Setting) -> list[Result]:
     inner = lambda done, what, left: s.pace.at(done)  # noqa: E731
     told: dict[str, Any] = {"tell": inner, "fabric": s.fabric, "seed": s.seed, "split": s.split}
-    return feature_distances(s.extractor, s.model.space, s.real, s.compared, training=s.training, **told)
+    fake, (real, training) = s.compared, s.complete(s.real, s.training)
+    reason = too_few(len(real), len(fake))
+    if reason:
+        return [missing(name, reason, **s.drawn) for name in GROUPS["features"].metrics]
+    return feature_distances(s.extractor, s.model.space, real, fake, training=training, **told)
 
 
 def _infinity(s: Setting) -> list[Result]:
-    x, y, base = (s.extractor(values, s.model.space) for values in (s.real, s.fake, s.training))
+    x, y, base = (s.extractor(values, s.model.space) for values in s.complete(s.real, s.fake, s.training))
     found = frechet_infinity(x, y, seed=s.seed)
     noted: dict[str, Any] = {"n_real": len(x), "n_generated": len(y), **s.drawn, "features": s.extractor.name}
     noted |= {"dimensions": x.shape[1], "floor": frechet_infinity(x, base, seed=s.seed).value, "floor_n": len(base)}
@@ -420,7 +438,7 @@ def _memory_seconds(s: Setting) -> float:
 
 
 def _labels(s: Setting) -> str:
-    return s.ragged or ("" if s.labelled else "the data have no labels.")
+    return s.alone or ("" if s.labelled else "the data have no labels.")
 
 
 def _no_code(s: Setting) -> str:
@@ -438,8 +456,18 @@ def _no_factors(s: Setting) -> str:
     return _no_code(s) or s.ragged or no_factors(s.data)
 
 
+def no_table(space: Space) -> str:
+    """Return why there are no columns to compare, or ""."""
+    return "" if len(space.shape) == 1 else f"{space} is no table."
+
+
 def _no_table(s: Setting) -> str:
-    return s.ragged or ("" if len(s.model.space.shape) == 1 else f"{s.model.space} is no table.")
+    return s.alone or no_table(s.model.space)
+
+
+def _no_pair(s: Setting) -> str:
+    rows = min(len(s.held), len(s.data.train))
+    return s.alone or ("" if rows > 1 else f"a two-sample distance needs at least 2 rows; there is {rows}.")
 
 
 def _no_condition(s: Setting) -> str:
@@ -466,7 +494,7 @@ GROUPS: dict[str, Group] = {
         samples=False,
         seconds=lambda s: 60.0,
     ),
-    "kernel": Group(("mmd", "kid"), _kernel, lambda s: s.ragged, must=True, seconds=_kernel_seconds),
+    "kernel": Group(("mmd", "kid"), _kernel, _no_pair, must=True, seconds=_kernel_seconds),
     "features": Group(
         (
             "frechet",
@@ -481,24 +509,35 @@ GROUPS: dict[str, Group] = {
             "inception_score",
         ),
         _features,
-        lambda s: s.ragged,
+        lambda s: s.alone,
         unasked=lambda s: s.features is not None,
         must=True,
         shared=True,
         seconds=_feature_seconds,
+        absent={"inception_score": f"the extractor names no classes, or there are fewer than {SPLITS} rows."},
     ),
-    "infinity": Group(("frechet_infinity",), _infinity, lambda s: s.ragged, unasked=lambda s: False),
-    "bins": Group(("ndb", "js"), _bins, lambda s: s.ragged, unasked=lambda s: False),
-    "columns": Group(("column_distance", "pair_distance"), _columns, _no_table),
+    "infinity": Group(("frechet_infinity",), _infinity, lambda s: s.alone, unasked=lambda s: False),
+    "bins": Group(("ndb", "js"), _bins, lambda s: s.alone, unasked=lambda s: False),
+    "columns": Group(
+        ("column_distance", "pair_distance"),
+        _columns,
+        _no_table,
+        absent={"pair_distance": f"pairs are looked at in tables of 2 to {PAIRED} columns."},
+    ),
     "recognised": Group(("recognised",), _recognised, _labels, seconds=_forest_seconds),
     "modes": Group(("modes", "mode_kl"), _modes, _labels),
     "diversity": Group(("intra_class_diversity",), _diversity, _labels),
     "memory": Group(
-        ("data_copying", "authenticity", "copies"), _memory, lambda s: s.ragged, _small_memory, seconds=_memory_seconds
+        ("data_copying", "authenticity", "copies"), _memory, lambda s: s.alone, _small_memory, seconds=_memory_seconds
     ),
     "representation": Group(
         ("linear_probe", "neighbour_accuracy"), _representation, _no_probe, _small_probe, samples=False
     ),
     "factors": Group(("mutual_information_gap",), _factors, _no_factors, samples=False),
-    "conditional": Group(("condition_accuracy", "mmd_within", "frechet_within"), _conditional, _no_condition),
+    "conditional": Group(
+        ("condition_accuracy", "mmd_within", "frechet_within"),
+        _conditional,
+        _no_condition,
+        absent={"frechet_within": NO_FEATURES},
+    ),
 }

@@ -203,6 +203,7 @@ def likelihood(
     part = part if rows is None else part.head(rows)
     with seeded(seed):
         x, labels = part.batch(slice(0, len(part)))
+    model.space.check(x, "held-out data", missing=True)
     cond = None if model.cond_space is None else labels
     protocol = by_first(lambda: _beside(model, part, x, cond, seed, split, train, valid), fabric)
     protocol["k"] = k if isinstance(model, Weighted) and sign == ">=" else None

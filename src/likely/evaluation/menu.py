@@ -36,7 +36,7 @@ def chosen(metrics: str | Iterable[str] | None) -> set[str] | None:
 
     Raises:
         UnknownName: there is no such metric or group; the message suggests the nearest.
-        LikelyError: the list is empty.
+        LikelyError: the list is empty, or it is no list.
 
     Example:
         >>> sorted(chosen("nll,memory"))
@@ -44,7 +44,9 @@ def chosen(metrics: str | Iterable[str] | None) -> set[str] | None:
     """
     if metrics is None:
         return None
-    names = metrics.split(",") if isinstance(metrics, str) else list(metrics)
+    if not isinstance(metrics, Iterable):
+        raise LikelyError(f"metrics must be names, not {metrics!r}.")
+    names = metrics.split(",") if isinstance(metrics, str) else [str(name) for name in metrics]
     names = [name.strip() for name in names if name.strip()]
     if not names:
         raise LikelyError("no metric is named: leave `metrics` out, or name some, such as nll,mmd.")

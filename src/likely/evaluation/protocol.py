@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from likely import extractors
 from likely.core import Model, seeded
 from likely.data.parts import Mapped
 from likely.errors import LikelyError, unknown
 from likely.evaluation.by_features import feature_distances
-from likely.evaluation.groups import GROUPS, Group, Setting, drawing_seconds
+from likely.evaluation.groups import GROUPS, NO_FEATURES, Group, Setting, drawing_seconds, no_table
 from likely.evaluation.likelihood import Keep
 from likely.evaluation.menu import chosen, metric_names
 from likely.evaluation.pace import Pace, Stage, Tell
+from likely.evaluation.reading import extractor
 from likely.evaluation.results import Result, completed, missing
-from likely.evaluation.samples import sample_distances, some_rows, table_distances
+from likely.evaluation.samples import complete_rows, sample_distances, some_rows, table_distances
 from likely.evaluation.sharded import by_first
 from likely.extractors import Extractor
 from likely.parts.collective import place
@@ -74,7 +74,7 @@ def evaluate(
 
     Raises:
         UnknownName: the part is neither test nor valid, or there is no such metric or extractor.
-        LikelyError: there are no data, or a score is not a number.
+        LikelyError: there are no data, n, k, rows or the seed is none, or a score is not a number.
         SpaceError: the data are not of the model's space.
     """
     run, model = (None, model) if isinstance(model, Model) else (model, model.model)
@@ -83,10 +83,14 @@ def evaluate(
         raise LikelyError("give the data to evaluate on: `evaluate(model, data)`.")
     if part not in ("test", "valid"):
         raise unknown("held-out part", part, ("test", "valid"))
+    for name, value, least in (("n", n, 1), ("k", k, 1), ("rows", 1 if rows is None else rows, 1), ("seed", seed, 0)):
+        _whole(name, value, least)
     wanted = chosen(metrics)
     pace = Pace(tell, least=0.05)
     options: dict[str, Any] = {"rows": rows, "features": features, "keep": keep, "pace": pace, "fabric": fabric}
     setting = Setting(model, data, part, k=k, n=n, seed=seed, **options)
+    for one, what in ((data.train, "training data"), (setting.held, "held-out data")):
+        _check(model.space, one, what)
     asked = {name: group for name, group in GROUPS.items() if _is_asked(name, group, setting, wanted)}
     drawing = next((name for name, group in asked.items() if group.samples and not group.why_not(setting)), None)
     for name, group in asked.items():
@@ -112,6 +116,27 @@ def evaluate(
         fingerprint=data.fingerprint[:12],
         resize=_resized(data),
     )
+
+
+def _check(space: Space, part: Part, what: str) -> None:
+    """Raise unless rows are of a space; of rows on disk the first is looked at, and the others when they are read.
+
+    Raises:
+        SpaceError: a row is not.
+    """
+    with seeded(0):
+        x = part.batch(slice(0, min(len(part), 1) if isinstance(part.x, Mapped) else len(part)))[0]
+    space.check(x, what, missing=True)
+
+
+def _whole(name: str, value: Any, least: int) -> None:
+    """Raise unless an argument is a whole number, and not too small.
+
+    Raises:
+        LikelyError: it is not.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise LikelyError(f"{name} must be a whole number, {least} or more, not {value!r}.")
 
 
 def _is_asked(name: str, group: Group, setting: Setting, wanted: set[str] | None) -> bool:
@@ -152,9 +177,10 @@ def evaluate_samples(
         fabric: as in `feature_distances`.
 
     Raises:
-        LikelyError: the sets differ in shape or have fewer than two rows.
+        LikelyError: a set is none, or the sets differ in shape or have fewer than two rows.
     """
     wanted = chosen(metrics)
+    _whole("seed", seed, 0)
     for one in (real, fake):
         if isinstance(space or getattr(one, "space", None), Sequence):
             name = getattr(one, "name", "these data")
@@ -171,7 +197,7 @@ def evaluate_samples(
         real = _every(real, seed) if halves else _taken(real.test, n, seed)
     if hasattr(fake, "train"):
         fake = _every(fake, seed)
-    real, fake = (x if isinstance(x, Mapped) else torch.as_tensor(x) for x in (real, fake))
+    real, fake = (x if isinstance(x, Mapped) else _values(x, what) for x, what in ((real, "real"), (fake, "fake")))
     shapes = [tuple(torch.as_tensor(x[:1]).shape[1:]) for x in (real, fake)]
     if shapes[0] != shapes[1]:
         raise LikelyError(f"one real datum has shape {shapes[0]}, one fake {shapes[1]}.")
@@ -179,15 +205,35 @@ def evaluate_samples(
         space = Finite(shapes[0], 256) if real.dtype == torch.uint8 else Real(shapes[0])
     if isinstance(fake, Tensor):
         fake = space.check(fake, "a fake datum")
-    if tell is not None:
-        tell(0.0, "kernel distances between data", None)
-    results = by_first(lambda: _in_the_data(space, real, fake, training, halves, seed), fabric)
+    results: list[Result] = []
+    if wanted is None or wanted & {*GROUPS["kernel"].metrics, *GROUPS["columns"].metrics}:
+        if tell is not None:
+            tell(0.0, "kernel distances between data", None)
+        results += by_first(lambda: _in_the_data(space, real, fake, training, halves, seed), fabric)
     if features is not None and (wanted is None or wanted & set(GROUPS["features"].metrics)):
-        extractor = _extractor(features, real if training is None else training, space, resize)
+        real, fake, training = (None if x is None else complete_rows(space, x) for x in (real, fake, training))
+        reader = extractor(features, real if training is None else training, space, resize=resize)
         results += feature_distances(
-            extractor, space, real, fake, training=training, halves=halves, seed=seed, tell=tell, fabric=fabric
+            reader, space, real, fake, training=training, halves=halves, seed=seed, tell=tell, fabric=fabric
         )
-    return completed(results if wanted is None else _only(results, wanted, features is not None), **common)
+    return completed(results if wanted is None else _only(results, wanted, space, features is not None), **common)
+
+
+def _values(x: Any, what: str) -> Tensor:
+    """Return a set of data as one tensor, (N, ...).
+
+    Raises:
+        LikelyError: it is none.
+    """
+    try:
+        values = torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise LikelyError(f"the {what} data cannot be read as an array of numbers ({error}).") from None
+    if values.is_complex():
+        raise LikelyError(f"the {what} data are complex; real numbers are compared.")
+    if values.dim() < 2:
+        raise LikelyError(f"the {what} data must have one row per datum, (N, ...), not of shape {tuple(values.shape)}.")
+    return values
 
 
 def _in_the_data(space: Space, real: Any, fake: Any, training: Any, halves: bool, seed: int) -> list[Result]:
@@ -210,21 +256,18 @@ def _in_the_data(space: Space, real: Any, fake: Any, training: Any, halves: bool
     return results
 
 
-def _only(results: list[Result], wanted: set[str], by_features: bool) -> list[Result]:
+def _only(results: list[Result], wanted: set[str], space: Space, by_features: bool) -> list[Result]:
     """Return the wanted results, and for those that two sets cannot have, why."""
     kept, had = [one for one in results if one["metric"] in wanted], {one["metric"] for one in results}
     for name in metric_names():
         if name in wanted and name not in had:
-            extracted = name in GROUPS["features"].metrics and not by_features
-            kept.append(missing(name, "no features are named." if extracted else "two sets alone do not tell."))
+            reason = "two sets alone do not tell."
+            if name in GROUPS["features"].metrics:
+                reason = GROUPS["features"].absent[name] if by_features else NO_FEATURES
+            elif name in GROUPS["columns"].metrics:
+                reason = GROUPS["columns"].absent[name] if len(space.shape) == 1 else no_table(space)
+            kept.append(missing(name, reason))
     return kept
-
-
-def _extractor(features: str | Extractor, real: Any, space: Space, resize: str | None) -> Extractor:
-    """Return the extractor of this name; what it must learn (principal components), it learns from real data."""
-    if isinstance(features, str):
-        return extractors.load(features, real=real, space=space, resize=resize)
-    return features
 
 
 def _rows(x: Any, rows: Tensor) -> Any:

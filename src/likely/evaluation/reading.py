@@ -9,17 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from likely import extractors
 from likely.data.parts import Mapped
+from likely.errors import LikelyError
 from likely.evaluation.frechet import ROWS as TOGETHER
 from likely.evaluation.frechet import Moments
 from likely.evaluation.matrices import choose
+from likely.evaluation.samples import complete_rows
 from likely.evaluation.sharded import merged
 from likely.extractors import Extractor
+from likely.extractors.linear import ENTRIES, _numbers
 from likely.parts.collective import place, share
-from likely.spaces import Space, batches
+from likely.spaces import Sequence, Space, batches
 
 HELD = 2**29  #: bytes of the features of one set that are held
 WIDE = 4096  #: dimensions up to which covariances are taken
+COMPONENTS = 64  #: principal components that are taken, where the data have so many
 
 
 class Set(NamedTuple):
@@ -36,6 +41,31 @@ class Set(NamedTuple):
     total: int
     moments: Moments | None = None
     logits: Tensor | None = None
+
+
+def extractor(features: str | Extractor, real: Any, space: Space, *, resize: str | None = None) -> Extractor:
+    """Return the extractor of this name; one that is given is returned as it is.
+
+    Arguments:
+        features: a name (`likely.extractors.names()`) or an extractor.
+        real: real values, of which principal components are learned: 64, or as many as these rows and their entries
+            allow. Rows with missing values are left out.
+        space: what one value is.
+        resize: how pictures are brought to the size that it reads.
+
+    Raises:
+        UnknownName: there is no such extractor.
+        LikelyError: there are fewer than two complete rows to learn from, or the weights are not there.
+    """
+    if isinstance(features, Extractor):
+        return features
+    if features != "pca" or resize is not None or isinstance(space, Sequence):
+        return extractors.load(features, real=real, space=space, resize=resize)
+    whole, entries = complete_rows(space, real), _numbers(space)
+    rows = min(len(whole), max(ENTRIES // entries, 2))  # as many as `linear.pca` takes of large pictures
+    if rows < 2:
+        raise LikelyError(f"principal components need at least 2 complete rows, not {rows}.")
+    return extractors.load(features, real=whole, space=space, components=min(COMPONENTS, entries, rows - 1))
 
 
 def read(
@@ -56,12 +86,14 @@ def read(
         seed: decides which rows are held where their features take more than `HELD` bytes.
         tell: is told the share of the rows that is read.
         fabric: processes that read a share each (`sharded`), or None. Shares are whole batches of the extractor: a row
-            is read beside the same rows as in one process, and has the same features bit for bit.
+            is read beside the same rows as in one process, and has the same features bit for bit; and the rows that are
+            held are those of one process.
 
     Raises:
         SpaceError: the extractor does not read the space, or a value is not of it.
         LikelyError: there are no rows, or a feature is not a finite number.
     """
+    total, mine = len(x), slice(0, len(x))
     if place(fabric)[1] > 1:
         cuts = list(batches(len(x), extractor.rows))
         own = cuts[share(len(cuts), fabric)]
@@ -72,14 +104,16 @@ def read(
     rows: Tensor | None = None
     logits: Tensor | None = None
     moments: Moments | None = None
-    held = torch.arange(len(x))
+    held, in_part = torch.arange(len(x)), False
     waiting: list[Tensor] = []
     start = 0
     for features, named in extractor.stream(x, space):
         if rows is None:
             size = features[:1].nbytes
-            if len(x) * size > HELD:
-                held = choose(len(x), max(2, HELD // size), torch.Generator().manual_seed(seed)).sort().values
+            in_part = total * size > HELD
+            if in_part:
+                every = choose(total, max(2, HELD // size), torch.Generator().manual_seed(seed)).sort().values
+                held = every[(every >= mine.start) & (every < mine.stop)] - mine.start
             rows = features.new_empty(len(held), features.shape[1])
             logits = None if named is None else named.new_empty(len(x), named.shape[1])
         stop = start + len(features)
@@ -87,7 +121,7 @@ def read(
         rows[first:last] = features[held[first:last] - start]
         if logits is not None and named is not None:
             logits[start:stop] = named
-        if len(held) < len(x) and features.shape[1] <= WIDE:
+        if in_part and features.shape[1] <= WIDE:
             waiting.append(features)
             if sum(map(len, waiting)) >= TOGETHER or stop == len(x):
                 more = Moments.of(torch.cat(waiting))

@@ -26,7 +26,7 @@ from likely.core import Latent, seeded
 from likely.errors import LikelyError
 from likely.evaluation.bootstrap import jackknife
 from likely.evaluation.results import Result, result, result_of_share
-from likely.spaces import Finite
+from likely.spaces import Finite, batches
 
 if TYPE_CHECKING:
     from likely.data.parts import Data, Part
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 ROWS = 5000  #: labelled training rows that a probe sees at most
 NEIGHBOURS = 5
 GROUPS = 10  #: of rows that the jackknife of the gap leaves out in turn
+PAIRS = 2**22  #: distances of rows that are held at once
 BINS = 20  #: into which each entry of z is cut for mutual information
 
 
@@ -54,14 +55,14 @@ def linear_probe(train: Any, train_labels: Any, test: Any, test_labels: Any) -> 
 def neighbour_accuracy(train: Any, train_labels: Any, test: Any, test_labels: Any, k: int = NEIGHBOURS) -> float:
     """Return the share of test rows whose k nearest training rows, (N, D), mostly have the right label.
 
+    All rows that are as near as the k-th vote: where there are ties, as between bits, the order of rows does not count.
+
     Raises:
         LikelyError: the training labels have only one class, a set is empty, or there are fewer than k training rows.
     """
-    from sklearn.neighbors import KNeighborsClassifier
-
     if not 1 <= k <= len(train):
         raise LikelyError(f"there are no {k} nearest among {len(train)} training rows.")
-    return _accuracy(KNeighborsClassifier(k), train, train_labels, test, test_labels)
+    return _accuracy(_Neighbours(k), train, train_labels, test, test_labels)
 
 
 def mutual_information_gap(z: Any, factors: Any, *, bins: int = BINS) -> float:
@@ -247,6 +248,29 @@ def _accuracy(classifier: Any, train: Any, train_labels: Any, test: Any, test_la
     if len(np.unique(labels)) < 2:
         raise LikelyError("a probe needs at least two classes; the training labels have one.")
     return float(classifier.fit(_matrix(train), labels).score(_matrix(test), expected))
+
+
+class _Neighbours:
+    """The majority of the labels of the nearest rows; of labels with as many votes the lowest."""
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+
+    def fit(self, x: np.ndarray, labels: np.ndarray) -> _Neighbours:
+        self.centre = x.mean(0).round()  # a whole number: distances of levels stay exact, and equal ones equal
+        self.x = torch.from_numpy(x - self.centre)
+        self.kinds, which = np.unique(labels, return_inverse=True)
+        self.votes = torch.nn.functional.one_hot(torch.from_numpy(which)).double()
+        return self
+
+    def score(self, x: np.ndarray, labels: np.ndarray) -> float:
+        rows, squares, right = torch.from_numpy(x - self.centre), self.x.square().sum(1), 0
+        for cut in batches(len(rows), max(1, PAIRS // len(self.x))):
+            distance = squares - 2 * rows[cut] @ self.x.T  # squared, up to what all of a row have in common
+            near = distance <= distance.kthvalue(self.k, dim=1, keepdim=True).values
+            found = (near.double() @ self.votes).argmax(1)
+            right += int((self.kinds[found.numpy()] == labels[cut]).sum())
+        return right / len(rows)
 
 
 def _matrix(values: Any) -> np.ndarray:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from likely.data.parts import Mapped
 from likely.errors import LikelyError
 from likely.evaluation.bootstrap import jackknife
 from likely.evaluation.columns import column_distances, pair_distances
-from likely.evaluation.results import Result, result
+from likely.evaluation.results import Result, missing, result
 from likely.evaluation.two_sample import features as rows_of
 from likely.evaluation.two_sample import gaussian, kernel_distance, median_distance, polynomial
-from likely.spaces import Binary, Finite, Real, Space
+from likely.spaces import Binary, Finite, Real, Space, batches
 
 PAIRED = 40  #: columns of a table up to which every pair is looked at
 NUMBERS = 2**23  #: numbers of each set that kernel distances take at most: of more rows, random ones
 GROUPS = 20  #: groups that the jackknife of a table leaves out in turn
+ROWS = 20_000  #: rows of a table on disk that are looked through at once
 
 
 def sample_distances(
@@ -27,7 +30,8 @@ def sample_distances(
     """Return the Gaussian and the polynomial kernel distance of `fake` from `real`, each beside its floor.
 
     The floor is the distance of real training data from the same real data, at the same number of rows: what a perfect
-    model would show. The bandwidth of the Gaussian kernel is the median distance of the real data.
+    model would show. The bandwidth of the Gaussian kernel is the median distance of the real data; where these are all
+    equal there is none, and the result says so.
 
     Arguments:
         space: what one x is.
@@ -48,11 +52,10 @@ def sample_distances(
     to_rows = rows_of(space, real)
     x, y = to_rows(real), to_rows(fake)
     base = to_rows(complete_rows(space, training)) if training is not None else None
-    bandwidth = median_distance(x)
+    bandwidth = median_distance(x) if bool((x != x[:1]).any()) else None
     results = []
-    for metric, kernel in (("mmd", gaussian(bandwidth)), ("kid", polynomial)):
-        value, error = kernel_distance(x, y, kernel)
-        floor = None if base is None else kernel_distance(x, base, kernel)
+    for metric, kernel in (("mmd", None if bandwidth is None else gaussian(bandwidth)), ("kid", polynomial)):
+        floor = None if base is None or kernel is None else kernel_distance(x, base, kernel)
         protocol: dict[str, Any] = {
             "n_real": len(x),
             "n_generated": len(y),
@@ -65,7 +68,11 @@ def sample_distances(
             "floor_standard_error": None if floor is None else floor.error,
             "floor_n": None if base is None else len(base),
         }
-        results.append(result(metric, value, error, interval_method="jackknife", **protocol))
+        if kernel is None:
+            results.append(missing(metric, "all real rows are equal: there is no median distance.", **protocol))
+        else:
+            value, error = kernel_distance(x, y, kernel)
+            results.append(result(metric, value, error, interval_method="jackknife", **protocol))
     return results
 
 
@@ -142,7 +149,12 @@ def some_rows(space: Space, x: Any, seed: int) -> Any:
     return x if isinstance(x, Tensor) else torch.as_tensor(x[:])
 
 
-def complete_rows(space: Space, x: Any) -> Tensor:
-    """Return the rows of x without missing values."""
+def complete_rows(space: Space, x: Any) -> Any:
+    """Return the rows of x without missing values; sets on disk stay there, and only tables of them are looked at."""
+    if isinstance(x, Mapped):
+        if x.complete or len(space.shape) != 1:
+            return x
+        known = np.concatenate([~np.isnan(x[cut]).any(1) for cut in batches(len(x), ROWS)])
+        return x if known.all() else x.take(known.nonzero()[0])
     x = torch.as_tensor(x)
     return x[~x.flatten(1).isnan().any(1)] if isinstance(space, (Binary, Finite, Real)) and x.is_floating_point() else x

@@ -102,7 +102,7 @@ def summed_moments(moments: Moments, fabric: Any) -> Moments:
     summed, and only means are gathered.
 
     Arguments:
-        moments: of this process's rows, one row or more.
+        moments: of this process's rows; of no rows, all zeros.
         fabric: the processes, or None.
 
     Example:
@@ -121,8 +121,8 @@ def summed_moments(moments: Moments, fabric: Any) -> Moments:
 def merged(seen: Set, fabric: Any) -> Set:
     """Return what `reading.read` says of a whole set, of which each process read its share.
 
-    Rows and logits are gathered in order and moments summed. Where only random rows of each share are held, the union
-    is held: as many random rows of each share.
+    Rows and logits are gathered in order and moments summed. Where not all rows are held, the union of those that each
+    process holds is.
 
     Arguments:
         seen: what this process read.
@@ -130,8 +130,14 @@ def merged(seen: Set, fabric: Any) -> Set:
     """
     in_part = int(add(torch.tensor([seen.moments is not None]).long(), fabric))
     moments = seen.moments
-    if in_part:  # shares may differ by a row, and so in whether all of theirs is held
-        moments = summed_moments(seen.moments or Moments.of(seen.rows), fabric)
+    if in_part:  # a process may hold all of its rows, or have none
+        moments = summed_moments(moments or (Moments.of(seen.rows) if seen.total else _none(seen.rows)), fabric)
     total = int(add(torch.tensor([seen.total]), fabric))
     logits = None if seen.logits is None else gathered(seen.logits, fabric)
     return seen._replace(rows=gathered(seen.rows, fabric), total=total, moments=moments, logits=logits)
+
+
+def _none(rows: Tensor) -> Moments:
+    """Return the moments of no rows of this length."""
+    d = rows.shape[1]
+    return Moments(0, torch.zeros(d, dtype=torch.float64), torch.zeros(d, d, dtype=torch.float64))

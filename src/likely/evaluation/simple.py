@@ -52,10 +52,13 @@ def simple(space: Space, train: Part, x: Any, cond: Any = None, *, valid: Part |
         x: held-out values, (N, *shape).
         cond: their classes, (N,), where the law is to be one for each class; None for one law of all.
         valid: data on which a law of reals is chosen; None takes the training part.
+
+    Raises:
+        SpaceError: a training row is not of the space.
     """
     if not isinstance(space, (Binary, Finite, Real)) or len(train) == 0:
         return None
-    rows, labels, weight = _read(train, cond is not None)
+    rows, labels, weight = _read(space, train, cond is not None)
     asked = _flat(x)
     if labels is None or cond is None:
         groups = [(slice(None), slice(None))]
@@ -144,10 +147,12 @@ def _full(rows: Tensor, weight: Tensor) -> Law:
     return law
 
 
-def _read(part: Part, labelled: bool) -> tuple[Tensor, Tensor | None, Tensor]:
+def _read(space: Space, part: Part, labelled: bool) -> tuple[Tensor, Tensor | None, Tensor]:
     """Return rows, labels (None unless asked for) and weights of a part; bits that are drawn anew, of one visit."""
     with seeded(0):
         parts = [part.batch(cut) for cut in batches(len(part), ROWS)]
+    for x, _ in parts:
+        space.check(x, "training data", missing=True)
     rows = torch.cat([_flat(x) for x, _ in parts])
     labels = torch.cat([torch.as_tensor(cond) for _, cond in parts]) if labelled else None
     weight = torch.ones(len(part)) if part.weight is None else part.weight

@@ -22,6 +22,7 @@ from likely.core import Bijective, Completer, Marginal, Model, Statistics
 from likely.errors import LikelyError, SpaceError
 from likely.families.dequantized import dequantized
 from likely.families.mixture import GaussianMixture
+from likely.parts.counting import check_total
 from likely.spaces import Binary, Finite, Real, Space, holds_reals
 
 COUNT, LIKELIHOOD = "count", "log_likelihood"
@@ -188,8 +189,7 @@ class ByClass(Marginal, Completer, Statistics):
         Raises:
             LikelyError: the weights sum to 0.
         """
-        if not float(stats[COUNT]) > 0:
-            raise LikelyError("nothing to learn from: no rows, or all weights are 0.")
+        check_total(stats[COUNT])
         counts = [stats[f"{label}/{COUNT}"] for label in range(len(self.classes))]
         for label, count in enumerate(counts):
             if float(count) > 0:

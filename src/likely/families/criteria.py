@@ -19,6 +19,7 @@ import torch
 from likely.core import Density
 from likely.data.parts import Part
 from likely.errors import LikelyError, unknown
+from likely.parts.counting import counts_of
 from likely.training import fit
 
 CRITERIA = ("bic", "aic")
@@ -64,12 +65,7 @@ def check_counted(model: Any) -> None:
 def _sums(model: Any, x: Any, cond: Any, weight: Any) -> tuple[float, float]:
     check_counted(model)
     score = model.log_prob(x, cond).double()
-    try:
-        weight = torch.ones_like(score) if weight is None else torch.as_tensor(weight).to(score)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise LikelyError(f"weight cannot be read as numbers ({error}).") from None
-    if weight.shape != score.shape or not bool(((weight >= 0) & weight.isfinite()).all()):
-        raise LikelyError(f"weight must be {len(score)} finite numbers, each 0 or more.")
+    weight = torch.ones_like(score) if weight is None else counts_of(weight, len(score)).to(score)
     if not float(weight.sum()) > 0:
         raise LikelyError("no criterion can be taken of no rows.")
     score = torch.where(weight > 0, score, 0)  # an impossible row that counts nothing says nothing

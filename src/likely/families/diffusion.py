@@ -133,6 +133,11 @@ class Diffusion(Bounded, Gradient, Completer):
             self._remember(t, error.detach())
         return {"loss": (self.weight(t).float() * error).mean()}
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Also load what an earlier version saved, which had no `errors`."""
+        state_dict.setdefault(f"{prefix}errors", self.errors)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def _remember(self, t: Tensor, error: Tensor) -> None:
         """Move the steps' mean squared errors, (T,), towards those of these rows, (B,)."""
         step = (t * self.timesteps).round().long().to(error.device) - 1

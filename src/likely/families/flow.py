@@ -88,7 +88,12 @@ class Standardise(Transform):
         axes = [0, *(i + 1 for i, length in enumerate(self.mean.shape) if length < x.shape[i + 1])]
         mean, std = x.mean(axes, keepdim=True)[0], x.std(axes, correction=0, keepdim=True)[0]
         self.mean.copy_(mean)
-        self.log_std.copy_(unit(mean, std).log())
+        if isinstance(self.mean, nn.Parameter):
+            # What comes here has units of size one. What does not change in them keeps its width, which would else be
+            # magnified by a thousand in every layer.
+            self.log_std.copy_(torch.where(std > 1e-3, std, 1.0).log())
+        else:
+            self.log_std.copy_(unit(mean, std).log())
 
 
 class Squeeze(Transform):

@@ -25,6 +25,7 @@ from torch import Tensor
 from likely.core import Completer, Marginal, Statistics
 from likely.errors import LikelyError
 from likely.parts import factors, gaussians, screening
+from likely.parts.counting import check_total
 from likely.parts.factors import LowRank
 from likely.spaces import Real, batches
 
@@ -391,8 +392,7 @@ class GaussianMixture(Marginal, Completer, Statistics):
             LikelyError: the weights sum to 0, or numbers overflow.
         """
         count = stats["count"]
-        if not float(count) > 0:
-            raise LikelyError("nothing to learn from: no rows, or all weights are 0.")
+        check_total(count)
         mass = stats["mass"]
         alive = mass > 1e-6 * count / len(mass)
         safe = torch.where(alive, mass, 1.0)

@@ -22,8 +22,10 @@ from torch import Tensor
 
 from likely.core import Completer, Marginal, Model, Statistics
 from likely.errors import LikelyError
+from likely.parts.counting import check_total
 from likely.spaces import Binary, Finite, Space, accept
 
+CELLS = 2**27  #: the most cells of all tables together
 NEVER = -1e30  #: stands for log 0 in the table: a checkpoint holds finite numbers only
 
 
@@ -48,6 +50,10 @@ class Bernoulli(Marginal, Completer, Statistics):
         super().__init__(space)
         if not 0 <= pseudo_count < float("inf"):
             raise LikelyError(f"pseudo_count must be a number, 0 or more, not {pseudo_count}.")
+        if space.size * space.levels > CELLS:
+            raise LikelyError(
+                f"tables over {space} have {space.size * space.levels:,} cells, more than {CELLS:,}; take fewer levels."
+            )
         self.levels, self.sizes = space.levels, space.sizes
         self.pseudo_count = pseudo_count
         sizes = torch.tensor(space.sizes)[:, None]
@@ -98,8 +104,7 @@ class Bernoulli(Marginal, Completer, Statistics):
 
     def m_step(self, stats: dict[str, Tensor]) -> None:
         """Set each table to the observed frequencies; an entry that was never observed gets equal ones."""
-        if not float(stats["count"]) > 0:
-            raise LikelyError("nothing to learn from: no rows, or all weights are 0.")
+        check_total(stats["count"])
         counts = stats["counts"] + self.pseudo_count * self.uniform
         total = counts.sum(1, keepdim=True)
         self.table.copy_(self._log(torch.where(total > 0, counts / total, self.uniform)))

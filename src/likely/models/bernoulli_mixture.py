@@ -27,6 +27,7 @@ from likely.core import Completer, Marginal, Statistics
 from likely.errors import LikelyError, unknown
 from likely.families.by_class import ByClass
 from likely.parts import kmeans
+from likely.parts.counting import check_total
 from likely.spaces import Binary, Finite, Space, accept, batches
 
 LEAST = 1e-12  #: no probability is smaller, so that products of zeros and infinities cannot arise
@@ -231,8 +232,7 @@ class BernoulliMixture(Marginal, Completer, Statistics):
         Raises:
             LikelyError: the weights sum to 0.
         """
-        if not float(stats["count"]) > 0:
-            raise LikelyError("nothing to learn from: no rows, or all weights are 0.")
+        check_total(stats["count"])
         mass, observed = stats["mass"].clone(), stats["known"]
         above = stats["levels"].reshape(*observed.shape, self.levels - 1)
         counts = torch.cat([(observed - above.sum(2)).clamp(min=0)[:, :, None], above], 2)

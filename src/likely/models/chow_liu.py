@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from likely.core import Completer, Marginal, Model, Statistics
 from likely.errors import LikelyError
+from likely.parts.counting import check_total
 from likely.spaces import Binary, Finite, Space, accept, batches
 
 CELLS = 2**26  #: the most pairs of levels of two entries that are counted
@@ -199,8 +200,7 @@ class ChowLiu(Marginal, Completer, Statistics):
         Raises:
             LikelyError: the weights sum to 0.
         """
-        if not float(stats["count"]) > 0:
-            raise LikelyError("nothing to learn from: no rows, or all weights are 0.")
+        check_total(stats["count"])
         joint, single = self._joint(stats)
         self.parent = spanning_tree(informations(joint, single))
         size = self.space.size

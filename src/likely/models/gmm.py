@@ -44,6 +44,7 @@ from likely.families import criteria
 from likely.families.by_class import over
 from likely.families.mixture import GaussianMixture
 from likely.parts import factors, gaussians, kmeans, screening
+from likely.parts.counting import counts_of
 from likely.spaces import Binary, Finite, Real, Space, accept
 
 STARTS = ("k-means", "k-means++", "random")
@@ -266,12 +267,15 @@ def choose(
         >>> choose(x, range(1, 5), seed=0).components
         2
     """
-    values = torch.as_tensor(x)
+    try:
+        values = torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SpaceError(f"x must be an array of reals, (N, *shape) ({error}).") from None
     if not values.is_floating_point() or values.dim() < 1:
         raise SpaceError("x must be an array of reals, (N, *shape).")
     space = Real(tuple(values.shape[1:]))
     options = {name: given.pop(name) for name in ("passes", "tolerance", "batch", "seed") if name in given}
-    weight = None if weight is None else torch.as_tensor(weight)
+    weight = None if weight is None else counts_of(weight, len(values))
     part = Part(space.check(values, missing=True), None, weight)
     return criteria.choose(lambda k: GMM(space, components=k, **given), part, components, criterion, **options)
 

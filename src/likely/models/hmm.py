@@ -34,6 +34,7 @@ from likely.errors import LikelyError, SpaceError
 from likely.families import emissions
 from likely.families.gaussian_emissions import Gaussians
 from likely.families.hidden_learning import Learned
+from likely.parts.counting import check_total
 from likely.parts.recursions import Packing, Scratch
 from likely.spaces import Binary, Finite, Real, Sequence, Space, accept
 
@@ -165,8 +166,7 @@ class HMM(Learned):
         Raises:
             LikelyError: the weights sum to 0.
         """
-        if not float(stats["count"]) > 0:
-            raise LikelyError("nothing to learn from: no rows, or all weights are 0.")
+        check_total(stats["count"])
         if "initial" not in self.frozen and float(stats["initial"].sum()) > 0:
             self.initial = _normalised(stats["initial"])
         if "transition" not in self.frozen:

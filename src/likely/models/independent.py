@@ -17,7 +17,6 @@ the width: Silverman, Density Estimation for Statistics and Data Analysis, 1986,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -26,6 +25,7 @@ from torch import Tensor
 from likely.core import Completer, Marginal, Model, Statistics
 from likely.errors import LikelyError
 from likely.families.dequantized import dequantized
+from likely.parts.counting import check_total
 from likely.spaces import Binary, Finite, Real, Space, accept
 
 NUMBERS_AT_ONCE = 2**24  #: kernels that are evaluated together, which bounds memory
@@ -47,7 +47,8 @@ class Independent(Marginal, Completer, Statistics):
     completion: ClassVar[str] = "exact"
     autocast: ClassVar[bool] = False
     rows_at_once: ClassVar[int] = 1024
-    rows: Tensor  #: the kernels' centres in the data's units, (N, D); NaN where unknown
+    rows: Tensor  #: the kernels' centres in the data's units, (N, D); 0 where unknown
+    seen: Tensor  #: where they are known, (N, D)
     center: Tensor
     scale: Tensor
 
@@ -57,7 +58,8 @@ class Independent(Marginal, Completer, Statistics):
             raise LikelyError(f"bandwidth must be above 0 and kernels 1 or more, not {bandwidth} and {kernels}.")
         self.bandwidth, self.kernels = bandwidth, kernels
         wide = torch.float64
-        self.register_buffer("rows", torch.full((1, space.size), torch.nan, dtype=wide))  # the imaginary row alone
+        self.register_buffer("rows", torch.zeros(1, space.size, dtype=wide))
+        self.register_buffer("seen", torch.zeros(1, space.size, dtype=torch.bool))  # the imaginary row alone
         self.register_buffer("center", torch.zeros(space.size, dtype=wide))
         self.register_buffer("scale", torch.ones(space.size, dtype=wide))
 
@@ -69,23 +71,20 @@ class Independent(Marginal, Completer, Statistics):
     @property
     def _width(self) -> Tensor:
         """h, (D,)."""
-        known = (~self.rows.isnan()).sum(0).clamp(min=1)
-        return self.bandwidth * 1.06 * self.scale * known ** (-1 / 5)
+        return self.bandwidth * 1.06 * self.scale * self.seen.sum(0).clamp(min=1) ** (-1 / 5)
 
     def _entries(self, x: Tensor) -> Tensor:
         """Return log p_d(x_d) of each entry, (B, D); for NaN it is NaN."""
         x = x.reshape(len(x), self.space.size).double()
         together = max(1, NUMBERS_AT_ONCE // max(1, len(x) * len(self.rows)))
         found = []
-        for values, rows, h, center, scale in zip(
-            *(one.split(together, -1) for one in (x, self.rows, self._width, self.center, self.scale)), strict=True
-        ):
-            squares = ((values[:, None] - rows) / h).square()  # (B, N, d)
-            kernels = -0.5 * squares.nan_to_num(nan=math.inf) - (h * math.sqrt(2 * math.pi)).log()
+        columns = (x, self.rows, self.seen, self._width, self.center, self.scale)
+        for values, rows, seen, h, center, scale in zip(*(one.split(together, -1) for one in columns), strict=True):
+            squares = ((values[:, None] - rows) / h).square().masked_fill_(~seen, math.inf)  # (B, N, d)
+            kernels = -0.5 * squares - (h * math.sqrt(2 * math.pi)).log()
             b = scale / math.sqrt(2)  # of the Laplace law with this deviation
             anywhere = -(values - center).abs() / b - (2 * b).log()
-            seen = (~rows.isnan()).sum(0)
-            found.append(torch.logaddexp(kernels.logsumexp(1), anywhere) - (seen + 1.0).log())
+            found.append(torch.logaddexp(kernels.logsumexp(1), anywhere) - (seen.sum(0) + 1.0).log())
         return torch.cat(found, 1)
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
@@ -100,10 +99,9 @@ class Independent(Marginal, Completer, Statistics):
 
     def _sample(self, n: int, cond: Tensor | None) -> Tensor:
         """Draw each column by itself: near one of its known values, or anywhere in one of N + 1 draws."""
-        seen = ~self.rows.isnan()
-        count = seen.sum(0)
+        count = self.seen.sum(0)
         # the known values of a column come first, so that a random one of them is a place below the count
-        sorted_rows = torch.where(seen, self.rows, math.inf).sort(0).values
+        sorted_rows = torch.where(self.seen, self.rows, math.inf).sort(0).values
         place = (torch.rand(n, self.space.size, dtype=torch.float64, device=self.device) * (count + 1)).long()
         near = sorted_rows.gather(0, place.clamp(max=len(self.rows) - 1)) + self._width * torch.randn_like(
             self.center.expand(n, -1)
@@ -123,7 +121,8 @@ class Independent(Marginal, Completer, Statistics):
         flat = x.reshape(len(x), self.space.size).double()
         if len(flat) > self.kernels:
             flat = flat[torch.randperm(len(flat), device=flat.device)[: self.kernels].sort().values]
-        self.rows = flat.clone()
+        self.seen = ~flat.isnan()
+        self.rows = torch.where(self.seen, flat, 0)
         center = flat.nanmean(0).nan_to_num(nan=0.0)
         deviation = (flat - center).square().nanmean(0).sqrt()
         if bool(deviation.isinf().any()):
@@ -145,13 +144,15 @@ class Independent(Marginal, Completer, Statistics):
         Raises:
             LikelyError: the weights sum to 0.
         """
-        if not float(stats["count"]) > 0:
-            raise LikelyError("nothing to learn from: no rows, or all weights are 0.")
+        check_total(stats["count"])
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
-        """Make room for as many kernels as were saved."""
-        if prefix + "rows" in state_dict:
-            self.rows = torch.empty_like(state_dict[prefix + "rows"], device=self.device)
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Make room for as many kernels as were saved; an earlier version saved no `seen`, as all values were known."""
+        rows = state_dict.get(prefix + "rows")
+        if rows is not None:
+            self.rows = torch.empty_like(rows, device=self.device)
+            self.seen = torch.ones_like(self.rows, dtype=torch.bool)
+            state_dict.setdefault(prefix + "seen", self.seen)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 

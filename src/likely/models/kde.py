@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from likely.core import Completer, Marginal, Model, Statistics
 from likely.errors import LikelyError
+from likely.parts.counting import check_total
 from likely.spaces import Binary, Finite, Real, Space, accept, batches
 
 COARSE = tuple(2 ** (j / 2) for j in range(-14, 9))  #: bandwidths first tried, in units of Silverman's rule
@@ -244,8 +245,7 @@ class KDE(Marginal, Completer, Statistics):
         Raises:
             LikelyError: the weights sum to 0.
         """
-        if not float(stats["count"]) > 0:
-            raise LikelyError("nothing to learn from: no rows, or all weights are 0.")
+        check_total(stats["count"])
         self.bandwidth = self.grid[stats["left_out"].argmax()].clone()
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:

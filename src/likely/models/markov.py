@@ -23,6 +23,7 @@ from torch import Tensor
 from likely.core import Completer, Marginal, Model, Statistics
 from likely.errors import LikelyError
 from likely.parts import orders
+from likely.parts.counting import check_total
 from likely.spaces import Binary, Finite, Space, accept, batches
 
 CELLS = 2**26  #: the most numbers that the tables may hold
@@ -206,8 +207,7 @@ class Markov(Marginal, Completer, Statistics):
 
     def m_step(self, stats: dict[str, Tensor]) -> None:
         """Set each context's row to the observed frequencies; a context that never occurred gets equal ones."""
-        if not float(stats["count"]) > 0:
-            raise LikelyError("nothing to learn from: no rows, or all weights are 0.")
+        check_total(stats["count"])
         counts = stats["counts"] + self.pseudo_count * self.uniform
         total = counts.sum(2, keepdim=True)
         self.table = torch.where(total > 0, counts / total, self.uniform)

@@ -48,7 +48,8 @@ class NADE(Autoregressive):
 
     Raises:
         UnknownName: there is no such activation.
-        LikelyError: the knots are too few or too many, or the levels have no order to interpolate in.
+        LikelyError: there is one level only, the knots are too few or too many, or the levels have no order to
+            interpolate in.
 
     Example:
         >>> import likely
@@ -66,6 +67,8 @@ class NADE(Autoregressive):
         super().__init__(space, order)
         if activation not in ACTIVATIONS:
             raise unknown("activation", activation, ACTIVATIONS)
+        if space.levels < 2:
+            raise LikelyError(f"nade needs two levels or more, not {space}: what has one level is known.")
         self.activation = ACTIVATIONS[activation]
         self.ordered = isinstance(space, Finite) and space.ordered  # for bits there is one step, and no difference
         self.knots = space.levels - 1 if knots is None else knots

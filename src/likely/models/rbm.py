@@ -24,13 +24,13 @@ jmlr.org/papers/v17/14-237.html.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from likely.core import Gradient
+from likely.core import Written
 from likely.errors import LikelyError, unknown
 from likely.families.boltzmann import NARROWEST, Harmonium
 from likely.parts.units import draw_bits
@@ -41,7 +41,7 @@ GLIMPSE = 10  #: how many rows the logged terms are taken from; the gradient tak
 INERTIA = 0.99  #: how much of the running mean of the hidden bits an update keeps
 
 
-class RBM(Harmonium, Gradient):
+class RBM(Harmonium, Written):
     """A restricted Boltzmann machine over bits or reals; p(x) = exp(-energy(x)) / Z.
 
     Arguments:
@@ -56,8 +56,6 @@ class RBM(Harmonium, Gradient):
         UnknownName: there is no such sampler.
         LikelyError: hidden, gibbs_steps or chains is below 1, or temperatures below 2.
     """
-
-    compiles: ClassVar[bool] = False  # its gradient is written out by hand
 
     hidden_mean: Tensor  #: (H,), the running mean of the hidden bits given data
 
@@ -94,8 +92,11 @@ class RBM(Harmonium, Gradient):
         for chains in self.chains:
             chains.copy_(self._draw_hidden(u))
 
-    def loss(self, x: Any, cond: Tensor | None = None) -> dict[str, Tensor]:
-        """Return F(data) - F(chains); its gradient is that of the negative log-likelihood where the chains have mixed.
+    @torch.no_grad()
+    def gradient(
+        self, x: Any, cond: Tensor | None = None, *, terms: bool = True
+    ) -> tuple[dict[str, Tensor], list[Any]]:
+        """Return F(data) - F(chains) and its gradient: that of the negative log-likelihood where the chains have mixed.
 
         The gradient is centred: parameters move as those of the energy -(x - mean)' W (h - mean) - b.x - c.h do. What
         is logged comes from the first rows; `pseudo_nll` is -D log p(x_i | all others) for one random bit i of each.
@@ -105,18 +106,15 @@ class RBM(Harmonium, Gradient):
         """
         kind = self.W.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.W.dtype
-        with torch.no_grad(), torch.autocast(kind, enabled=False):
+        with torch.autocast(kind, enabled=False):
             u = x.reshape(len(x), self.space.size) if self.bits else self._inside(x)
-            gradient, terms = self._gradient(u.to(dtype))
-        own: list[Tensor] = [self.W, self.b, self.c]
-        if not self.bits:
-            own.append(self.log_scale)
-        return {**terms, "loss": _Given.apply(terms["loss"], gradient, *own)}
+            gradient, seen = self._gradient(u.to(dtype))
+            return self._terms(*seen, all_of_them=terms), gradient
 
     # Learning -----------------------------------------------------------------------------------------------------
 
-    def _gradient(self, u: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Return the gradient by W, b, c (and the log-scale), and what to log.
+    def _gradient(self, u: Tensor) -> tuple[list[Tensor], tuple[Tensor, Tensor]]:
+        """Return the gradient by W, b, c (and the log-scale), and a few rows with their activation, to log from.
 
         In bfloat16 the products are less than half of a step, so that each pass over a layer or the weights counts: the
         centring of the visible units, of rank one, is taken from the finished product.
@@ -145,16 +143,19 @@ class RBM(Harmonium, Gradient):
             stuck = (self.log_scale <= math.log(NARROWEST)) & (slope > 0)
             gradient.append(slope.masked_fill(stuck, 0))
         seen = min(GLIMPSE, n, len(drawn))
-        return gradient, self._terms(*(torch.cat([x[:seen], x[n : n + seen]]) for x in (both, activation)))
+        return gradient, (
+            torch.cat([both[:seen], drawn[:seen]]),
+            torch.cat([activation[:seen], activation[n : n + seen]]),
+        )
 
-    def _terms(self, u: Tensor, activation: Tensor) -> dict[str, Tensor]:
+    def _terms(self, u: Tensor, activation: Tensor, *, all_of_them: bool) -> dict[str, Tensor]:
         """Return what to log, from a few rows of the data and as many of the chains."""
         u = u.to(self.W.dtype)
         seen = len(u) // 2
         energy = self._free_energy(u, activation)
         mine, theirs = energy.view(2, seen).mean(1)
         terms = {"loss": mine - theirs}
-        if self.bits:
+        if self.bits and all_of_them:
             u, activation = u[:seen], activation[:seen]
             i = torch.randint(u.shape[1], (seen, 1), device=u.device)
             turn = 1 - 2 * u.gather(1, i)  # +1 where bit i would be switched on, -1 where off
@@ -221,20 +222,6 @@ def _draw_chains(p: Tensor) -> Tensor:
     words = torch.empty((p.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
     own = words.view(torch.uint8)[: p.numel()].view(p.shape).to(p.dtype)
     return own.lt_(torch.add(-torch.rand(p.shape[1], dtype=p.dtype), p, alpha=256))
-
-
-class _Given(torch.autograd.Function):
-    """A number whose gradient by some tensors is given, and used up: `apply(value, gradients, *tensors)`."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *tensors: Tensor) -> Tensor:
-        ctx.gradients = gradients
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> Any:
-        gradients, ctx.gradients = ctx.gradients, []  # nobody else holds them: they become .grad without a copy
-        return (None, None, *(gradient.mul_(upstream[0]) for gradient in gradients))
 
 
 def build(

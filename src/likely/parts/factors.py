@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from likely.parts.gaussians import LOG_TWO_PI, SPLIT, powers, separate, shares
+from likely.parts.threads import calm
 from likely.spaces import batches
 
 NARROW = 2**17  #: from how many numbers of W on the products are in the data's own precision
@@ -298,18 +299,46 @@ def analyse(covariance: Tensor, rank: int, floor: float, passes: int = 2000) -> 
     edge = torch.zeros(len(covariance), size, 1, dtype=factor.dtype, device=factor.device)
     one = torch.ones(len(covariance), 1, 1, dtype=factor.dtype, device=factor.device)
     spread, before = LowRank(factor, noise), -torch.inf
-    for index in range(passes):
-        given = _given(spread)
-        posterior = torch.cholesky_solve(given.scaled.mT, given.chol)
-        cross = covariance @ posterior.mT
-        latent = torch.cholesky_inverse(given.chol) + posterior @ cross
-        if index % 10 == 0:  # log|S| + trace(S^-1 C), by Woodbury's identity
-            trace = (diagonal / spread.noise).sum(1) - (given.scaled * cross).sum((1, 2))
-            now = -0.5 * float((given.log_det + trace).sum())
-            if now - before < 1e-9:
-                break
-            before = now
-        border = torch.cat([torch.cat([latent, edge[:, :rank]], 2), torch.cat([edge[:, :rank].mT, one], 2)], 1)
-        stats = {"cross": torch.cat([cross, edge], 2), "latent": border, "square": diagonal}
-        _, spread = update(stats, mass, mean, floor, (0.0, 0.0), one_noise=False)
+    thin = _thin(values, vectors)
+    products = factor.numel() * size if thin is None else factor.numel() * max(rank, thin[2].shape[1])
+    with calm(products):
+        for index in range(passes):
+            given = _given(spread)
+            variance = torch.cholesky_inverse(given.chol)
+            posterior = variance @ given.scaled.mT
+            if thin is None:
+                cross = (posterior @ covariance).mT
+            else:
+                least, more, directions = thin
+                cross = (((posterior @ directions) * more) @ directions.mT + least * posterior).mT
+            latent = variance + posterior @ cross
+            if index % 10 == 0:  # log|S| + trace(S^-1 C), by Woodbury's identity
+                trace = (diagonal / spread.noise).sum(1) - (given.scaled * cross).sum((1, 2))
+                now = -0.5 * float((given.log_det + trace).sum())
+                if now - before < 1e-9:
+                    break
+                before = now
+            border = torch.cat([torch.cat([latent, edge[:, :rank]], 2), torch.cat([edge[:, :rank].mT, one], 2)], 1)
+            stats = {"cross": torch.cat([cross, edge], 2), "latent": border, "square": diagonal}
+            _, spread = update(stats, mass, mean, floor, (0.0, 0.0), one_noise=False)
     return spread
+
+
+def _thin(values: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Return eigenvalues that are mostly one number as least I + V diag(more) V^T; None where that saves nothing.
+
+    So are covariances from fewer rows than dimensions: of N rows no more than N - 1 eigenvalues stand out.
+
+    Arguments:
+        values: ascending, (K, D).
+        vectors: (K, D, D).
+    """
+    least = values[:, :1]
+    more = values - least
+    own = (more > 1e-12 * values[:, -1:]).sum(1)
+    many = int(own.max()) if len(own) else 0
+    size = values.shape[1]
+    if 4 * many >= size:
+        return None
+    cut = slice(size - many, size)
+    return least[:, :, None], more[:, None, cut], vectors[:, :, cut].contiguous()

@@ -224,11 +224,15 @@ def _descend(
         raise LikelyError(
             f"{problem.name}: the prior is 0 or has no finite density where the search begins; give start=."
         )
+    rows = w.sum(0)
+    # The search ends by what it gains in nats, of which rows that count together less than one have too few.
+    unit = torch.ones_like(rows) if problem.prior else rows.clamp(max=1)
+    scaled = lambda u: loss(u) / unit  # noqa: E731
     if size <= LARGE:
-        u, arrived, endless = descent.newton(loss, first, bounded, w.sum(0))
+        u, arrived, endless = descent.newton(scaled, first, bounded, rows / unit)
         method = "Newton"
     else:
-        u, arrived, endless = descent.lbfgs(loss, first)
+        u, arrived, endless = descent.lbfgs(scaled, first)
         method = "L-BFGS"
     if bool(endless.any()):
         place = int(endless.any(0).nonzero()[0, 0])

@@ -21,6 +21,7 @@ from torch.distributions import Distribution, constraints
 
 from likely.errors import LikelyError, unknown
 from likely.parts import closed_forms, descent
+from likely.parts.counting import HEAVIEST, check_total
 
 LEVELS = 1_000_000  #: the most categories
 ALTERNATIVES = (("probs", "logits"), ("covariance_matrix", "precision_matrix", "scale_tril"))
@@ -42,8 +43,9 @@ def numbers(data: Any, what: str = "data") -> Tensor:
         raise LikelyError(f"{what} cannot be read as an array of numbers: {error}.") from None
     if x.is_complex():
         raise LikelyError(f"{what} must be real numbers, not complex ones.")
-    if x.dim() == 0 or not len(x):
-        raise LikelyError(f"{what} must be rows, (N, ...) with N of 1 or more, not of shape {tuple(x.shape)}.")
+    if x.dim() == 0 or not x.numel():
+        shape = tuple(x.shape)
+        raise LikelyError(f"{what} must be rows, (N, ...) with N of 1 or more and no axis of 0, not of shape {shape}.")
     x = x.detach().double().cpu()
     if bool(x.isinf().any()):
         row = int(x.isinf().reshape(len(x), -1).any(1).nonzero()[0, 0])
@@ -200,9 +202,15 @@ class Parametric:
             if bool((each < 0).any()) or bool(each.isnan().any()):
                 row = int(((each < 0) | each.isnan()).nonzero()[0, 0])
                 raise LikelyError(f"weights must be 0 or more; row {row} has {float(each[row]):g}.")
+            if len(each) and float(each.max()) > HEAVIEST:
+                row = int(each.argmax())
+                heavy = f"{float(each[row]):g} in row {row} is more than {HEAVIEST:g}"
+                raise LikelyError(f"weights count rows, and {heavy}; divide all by one number.")
             w = w * each[:, None]
-        if not bool((w.sum(0) > 0).all()):
+        total = w.sum(0)
+        if not bool((total > 0).all()):
             raise LikelyError("too few rows: a column has no value that counts, all are missing or have weight 0.")
+        check_total(total.min())
         used = (w > 0).double().argmax(0)  # a datum that counts stands in for those that do not
         stand_in = self.x[used, torch.arange(self.columns)]
         none = (w == 0).reshape(*w.shape, *[1] * len(event))

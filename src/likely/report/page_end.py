@@ -50,7 +50,7 @@ def again(table: Table) -> str:
 
 def failed(table: Table) -> str:
     lines = [
-        f"<li><strong>{escape(row.model)}</strong> ({escape(row.data)}, {escape(row.view)}): {escape(row.error)}</li>"
+        f"<li><strong>{escape(row.title)}</strong> ({escape(table.where(row))}): {escape(row.error)}</li>"
         for row in table.failed()
     ]
     return f"{lead(words.FAILED_LEAD)}<ul>{''.join(lines)}</ul>" if lines else ""

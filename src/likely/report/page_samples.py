@@ -14,6 +14,7 @@ import torch
 from likely import registry
 from likely.core import Model, seeded
 from likely.data.parts import Data, Part
+from likely.data.sequences import lines
 from likely.evaluation import Result
 from likely.evaluation.memorisation import beside_nearest
 from likely.report import charts, figures, words
@@ -110,14 +111,13 @@ def _levels(space: Space, entry: int) -> list[str]:
 def _sequences(x: Ragged, space: Space) -> str:
     """Return the first sequences: a text a line, or a curve of each one's first number."""
     step = space.step if isinstance(space, Steps) else space
-    rows = [x.values[i][: int(n)] for i, n in enumerate(x.lengths[:LINES])]
-    if isinstance(step, Finite) and step.categories is not None and step.size == 1:
-        between = "" if all(len(name) == 1 for name in step.categories) else " "
-        lines = [between.join(step.categories[int(level)] for level in row.flatten()) for row in rows]
-        return "".join(f'<p class="text">{escape(line[:CUT]) + "…" * (len(line) > CUT)}</p>' for line in lines)
+    if isinstance(step, Finite) and step.categories is not None:
+        texts = lines(Ragged(x.values[:LINES], x.lengths[:LINES]), space)
+        return "".join(f'<p class="text">{escape(text[:CUT]) + "…" * (len(text) > CUT)}</p>' for text in texts)
+    rows = [x.values[i][: int(n)] for i, n in enumerate(x.lengths[:CURVES])]
     series = {
         str(i): [(float(t), float(value)) for t, value in enumerate(row.reshape(len(row), -1)[:, 0].tolist())]
-        for i, row in enumerate(rows[:CURVES])
+        for i, row in enumerate(rows)
         if len(row)
     }
     return charts.lines(series, label=f"{len(series)} sequences") if series else ""

@@ -83,6 +83,8 @@ def results_markdown(
                 raise LikelyError(f"it is {run.record['status']}; finish it first: `likely resume {folder}`.")
             made.append((measured(run, k=k, n=n, seed=seed), run.record))
             _copy((folder / file for file in RECORD), keep, name)
+        except OSError as error:  # a folder that cannot be read, or written to
+            missing.append(f"{folder}: {error.filename or folder}: {error.strerror or error}")
         except LikelyError as error:
             missing.append(f"{folder}: {error}")
     if not made:

@@ -105,6 +105,11 @@ class Table:
         """Return the rows that could not be trained or measured."""
         return [row for row in self.rows if row.error]
 
+    def where(self, row: Row) -> str:
+        """Return on what a row was trained: data, view, and the seed where there are several."""
+        several = len({one.seed for one in self.rows}) > 1
+        return f"{row.data}, {row.view}" + (f", seed {row.seed}" if several else "")
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values from which `from_json` builds the same table."""
         return asdict(self)

@@ -88,9 +88,8 @@ def markdown(table: Table) -> str:
         if seeds:
             parts += ["Each seed by itself:", "", *_lines(COLUMNS, [cells(row) for row in seeds]), ""]
     if table.failed():
-        parts += ["## Not finished", ""] + [
-            f"- {r.model} on {r.data}, {r.view}: {_plain(r.error)}" for r in table.failed()
-        ]
+        parts += ["## Not finished", ""]
+        parts += [f"- {row.title} on {table.where(row)}: {_plain(row.error)}" for row in table.failed()]
     return "\n".join(parts).rstrip() + "\n"
 
 

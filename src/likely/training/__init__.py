@@ -14,6 +14,7 @@ from typing import Any
 from likely.core import Gradient, Marginal, Model, Statistics, Turns
 from likely.data.parts import Part
 from likely.errors import DataError, LikelyError, unknown
+from likely.parts.counting import check_total
 from likely.spaces import Real
 from likely.training.gradient import by_gradient
 from likely.training.optimize import OPTIMIZERS, PRECISIONS, SCHEDULES, NonFiniteLoss, has_missing
@@ -131,6 +132,8 @@ def check(model: Model, part: Part, options: dict[str, Any]) -> None:
             raise LikelyError(f"{name} must be a number from 0 to below 1, not {value}.")
     if len(part) == 0:
         raise DataError("there are no training rows.")
+    if part.weight is not None:
+        check_total(part.weight.double().sum())
     fills = isinstance(model, Statistics) and isinstance(model, Marginal)
     if isinstance(model.space, Real) and not fills and has_missing(part):
         raise DataError(

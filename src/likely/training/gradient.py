@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 
-from likely.core import Gradient
+from likely.core import Gradient, Written
 from likely.data.parts import Part
 from likely.training.optimize import UPDATE, Order, autocast, draw, finite, make_optimizer, on_stream, rate, start
 from likely.training.processes import Group
 from likely.training.state import Average, State, Step
+
+LOGGED = 10  #: every how many updates a model that writes its gradient out is asked for all its terms
 
 
 def by_gradient(
@@ -91,11 +93,19 @@ def by_gradient(
         with on_stream(seed, UPDATE, index, *processes.own):
             rows = processes.share(order(index))
             x, cond = draw(model, part, rows)
+            gradients: list[torch.Tensor] = []
             with context:
-                losses = loss(x, cond)
+                if isinstance(model, Written):
+                    losses, gradients = model.gradient(x, cond, terms=index % LOGGED == 0)
+                else:
+                    losses = loss(x, cond)
             metrics = finite(processes.mean(losses, len(rows), order.batch), index + 1)
-            descent.zero_grad(set_to_none=True)
-            losses["loss"].backward()
+            if gradients:
+                for parameter, value in zip(parameters, gradients, strict=True):
+                    parameter.grad = value
+            else:
+                descent.zero_grad(set_to_none=True)
+                losses["loss"].backward()
             processes.average_gradients(parameters, len(rows), order.batch)
             if clip:
                 metrics["gradient"] = float(torch.nn.utils.clip_grad_norm_(parameters, clip))

@@ -15,6 +15,7 @@ from likely.core import Model
 from likely.data.blocks import Blocks
 from likely.data.parts import Mapped, Part
 from likely.errors import LikelyError, unknown
+from likely.parts.threads import native_bfloat16
 from likely.training.state import stream
 
 ORDER, UPDATE, START = range(3)  #: what a random stream is for
@@ -77,9 +78,22 @@ class Order:
             if self.weight is None:
                 self.permutation = torch.randperm(self.rows, generator=generator)
             else:
-                self.permutation = torch.multinomial(self.weight.double(), self.rows, True, generator=generator)
+                self.permutation = _with_replacement(self.weight.double(), self.rows, generator)
             self.epoch = epoch
         return self.permutation[first : first + self.batch]
+
+
+def _with_replacement(weight: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Return n numbers of rows, each with a probability in proportion to its weight.
+
+    Above 2^24 weights, which `torch.multinomial` does not take, by where a uniform number falls among their sums.
+    """
+    if len(weight) <= SHUFFLED:
+        return torch.multinomial(weight, n, True, generator=generator)
+    ends = weight.cumsum(0)
+    drawn = torch.rand(n, dtype=torch.float64, generator=generator) * ends[-1]
+    last = int(weight.nonzero()[-1])  # a number that rounds up to the whole sum falls to the last row that counts
+    return torch.searchsorted(ends, drawn, right=True).clamp_(max=last)
 
 
 def start(model: Model, part: Part, seed: int, rows: int = 20_000) -> None:
@@ -120,6 +134,16 @@ def has_missing(part: Part) -> bool:
     return False
 
 
+class Plain(torch.optim.SGD):
+    """Descent without momentum and decay in one call: the general step takes longer than a small model's update."""
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            moved = [p for p in group["params"] if p.grad is not None]
+            torch._foreach_add_(moved, [p.grad for p in moved], alpha=-group["lr"])
+
+
 def make_optimizer(
     parameters: Iterable[nn.Parameter], kind: str, learning_rate: float, momentum: float, weight_decay: float
 ) -> torch.optim.Optimizer:
@@ -131,6 +155,8 @@ def make_optimizer(
         return torch.optim.Adam(parameters, learning_rate, (momentum, 0.999), weight_decay=weight_decay, fused=True)
     if kind == "adamw":
         return torch.optim.AdamW(parameters, learning_rate, (momentum, 0.999), weight_decay=weight_decay, fused=True)
+    if kind == "sgd" and not momentum and not weight_decay:
+        return Plain(parameters, learning_rate)
     if kind == "sgd":
         return torch.optim.SGD(parameters, learning_rate, momentum, weight_decay=weight_decay, fused=True)
     raise unknown("optimizer", kind, OPTIMIZERS)
@@ -155,17 +181,9 @@ def autocast(model: Model, precision: str) -> torch.autocast:
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
     kind = model.device.type
-    native = torch.cuda.is_bf16_supported() if kind == "cuda" else _bfloat16_processor()
+    native = torch.cuda.is_bf16_supported() if kind == "cuda" else native_bfloat16(model.device)
     enabled = precision == "bfloat16" or (precision == "auto" and model.autocast and native)
     return torch.autocast(kind, torch.bfloat16, enabled=enabled)
-
-
-def _bfloat16_processor() -> bool:
-    return any(
-        ask()
-        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        if (ask := getattr(torch.cpu, name, None))
-    )
 
 
 def finite(losses: dict[str, Tensor], step: int, player: str = "") -> dict[str, float]:
