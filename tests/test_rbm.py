@@ -309,7 +309,7 @@ def test_tempering_crosses_between_modes_where_plain_chains_stay():
 
 
 def test_pseudo_likelihood_is_that_of_each_bit_given_the_others():
-    model = build(5, 3, chains=4)
+    model = build(5, 3, chains=6)
     x = model.space.random(6, torch.Generator().manual_seed(0))
     total = torch.zeros(6)
     for i in range(5):

@@ -37,7 +37,7 @@ from likely.parts.units import draw_bits
 from likely.spaces import Binary, Real, Space, accept
 
 SAMPLERS = ("cd", "pcd", "tempering")
-GLIMPSE = 10  #: how many rows the logged terms are taken from; the gradient takes all
+GLIMPSE = 10  #: how many rows, and chains, the logged terms are taken from; the gradient takes all
 INERTIA = 0.99  #: how much of the running mean of the hidden bits an update keeps
 
 
@@ -99,7 +99,7 @@ class RBM(Harmonium, Written):
         """Return F(data) - F(chains) and its gradient: that of the negative log-likelihood where the chains have mixed.
 
         The gradient is centred: parameters move as those of the energy -(x - mean)' W (h - mean) - b.x - c.h do. What
-        is logged comes from the first rows; `pseudo_nll` is -D log p(x_i | all others) for one random bit i of each.
+        is logged comes from a few rows; `pseudo_nll` is -D log p(x_i | all others) for one random bit i of each.
 
         Reference: Melchior, Fischer and Wiskott, How to Center Deep Boltzmann Machines, 2016,
         jmlr.org/papers/v17/14-237.html.
@@ -143,10 +143,8 @@ class RBM(Harmonium, Written):
             stuck = (self.log_scale <= math.log(NARROWEST)) & (slope > 0)
             gradient.append(slope.masked_fill(stuck, 0))
         seen = min(GLIMPSE, n, len(drawn))
-        return gradient, (
-            torch.cat([both[:seen], drawn[:seen]]),
-            torch.cat([activation[:seen], activation[n : n + seen]]),
-        )
+        few = slice(n - seen, n + seen)  # the last rows of the data and the first of the chains
+        return gradient, (both[few], activation[few])
 
     def _terms(self, u: Tensor, activation: Tensor, *, all_of_them: bool) -> dict[str, Tensor]:
         """Return what to log, from a few rows of the data and as many of the chains."""
