@@ -196,7 +196,16 @@ PRESETS = {
         "learning_rate": 1e-3,
         "schedule": "cosine",
     },
-    "binarized-mnist": {"latent": 32, "steps": 12000, "batch": 128, "learning_rate": 1e-3, "schedule": "cosine"},
+    "binarized-mnist": {
+        "latent": 40,
+        "depth": 2,
+        "importance": 5,
+        "steps": 30000,
+        "batch": 128,
+        "learning_rate": 1e-3,
+        "schedule": "cosine",
+        "average": 0.999,
+    },
     "fashion-mnist": {
         "latent": 32,
         "depth": 2,
