@@ -22,6 +22,7 @@ import json
 import os
 import statistics
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,14 @@ import numpy as np
 import torch
 
 import likely
+from likely import driver
 from likely.data.parts import Part
 from likely.evaluation.anomaly import Detector
 from likely.evaluation.detection import detection
 
 MODELS: dict[str, dict[str, Any]] = {"gaussian": {}, "gmm": {"components": 10}, "kde": {}, "independent": {}}
 PEERS = {"GMM": "gmm", "KDE": "kde", "ECOD": "ecod"}  #: PyOD's detectors and their modules
-TRAINED_ON = ("all", "usual")
+TRAINED_ON = {"all": "all rows of the training part", "usual": "its usual rows alone"}
 TRAINING = 0.7  #: the share of the rows that is trained on
 
 
@@ -86,36 +88,70 @@ def peers() -> dict[str, Any]:
         return {}
 
 
+def markdown(record: dict[str, Any]) -> str:
+    """Return the record as a section: how it was made, and a table for each way of training, the best in bold."""
+    lines = ["## Anomaly detection: AUROC on the tables of ADBench", ""]
+    made = f"{record['minutes']:.0f} minutes on {record['machine']}"
+    lines += [f"`python recipes/adbench.py --seeds {record['seeds']}`, {made}."]
+    lines += ["Mean over splits ± its standard error; the highest mean of a row in bold.", ""]
+    for trained_on, what in TRAINED_ON.items():
+        rows = [row for row in record["rows"] if row["trained_on"] == trained_on]
+        models = list(dict.fromkeys(row["model"] for row in rows))
+        lines += [f"Trained on {what}:", "", f"| table | rows | columns | anomalies | {' | '.join(models)} |"]
+        lines += ["|---" * (4 + len(models)) + "|"]
+        means: dict[str, list[float]] = {name: [] for name in models}
+        for table in dict.fromkeys(row["table"] for row in rows):
+            mine = {row["model"]: row for row in rows if row["table"] == table}
+            areas = {name: [results[0]["value"] for results in row["results"]] for name, row in mine.items()}
+            for name, values in areas.items():
+                means[name].append(statistics.mean(values))
+            one = mine[models[0]]
+            lines.append(
+                f"| {table} | {one['rows']:,} | {one['columns']} | {one['anomalies']:.1%} | "
+                f"{' | '.join(_cells({name: (statistics.mean(v), _error(v)) for name, v in areas.items()}))} |"
+            )
+        overall = {name: (statistics.mean(values), "") for name, values in means.items()}
+        lines += [f"| *mean* | | | | {' | '.join(_cells(overall))} |", ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _error(values: list[float]) -> str:
+    return f" ± {statistics.stdev(values) / len(values) ** 0.5:.3f}" if len(values) > 1 else ""
+
+
+def _cells(of: dict[str, tuple[float, str]]) -> list[str]:
+    best = max(value for value, _ in of.values())
+    return [f"**{value:.3f}**{error}" if value == best else f"{value:.3f}{error}" for value, error in of.values()]
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Print one line per table: rows, columns, share of anomalies, and AUROC of each model; then their means."""
+    """Print a table for each way of training: the data, AUROC of each model, and the means."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seeds", type=int, default=5, help="how many splits")
     parser.add_argument("--json", type=Path, help="where to write every number with its interval and protocol")
+    parser.add_argument("--markdown", type=Path, help="where to write the tables")
     asked = parser.parse_args(arguments)
     data = os.environ.get("LIKELY_DATA")
     found = tables(Path(data) / "adbench") if data else {}
     if not found:
         print("adbench: no tables; set LIKELY_DATA to a folder that holds adbench/*.npz", file=sys.stderr)
         return 1
-    kinds = [(name, trained_on) for trained_on in TRAINED_ON for name in [*MODELS, *peers()]]
-    heading = " | ".join(f"{name}, {trained_on}" for name, trained_on in kinds)
-    print(f"| table | rows | columns | anomalies | {heading} |")
-    print("|---" * (4 + len(kinds)) + "|")
-    record, means = [], {kind: [] for kind in kinds}  # type: ignore[var-annotated]
+    began, rows = time.monotonic(), []
     for table, (x, strange) in found.items():
-        cells = []
-        for name, trained_on in kinds:
-            each = [measure(name, x, strange, trained_on, seed) for seed in range(asked.seeds)]
-            areas = [results[0]["value"] for results in each]
-            error = f" ± {statistics.stdev(areas) / len(areas) ** 0.5:.4f}" if len(areas) > 1 else ""
-            cells.append(f"{statistics.mean(areas):.4f}{error}")
-            means[name, trained_on].append(statistics.mean(areas))
-            record.append({"table": table, "model": name, "trained_on": trained_on, "results": each})
-        share = f"{float(strange.double().mean()):.1%}"
-        print(f"| {table} | {len(x)} | {x.shape[1]} | {share} | {' | '.join(cells)} |", flush=True)
-    print(f"| mean | | | | {' | '.join(f'{statistics.mean(means[kind]):.4f}' for kind in kinds)} |")
+        print(f"{table} ...", file=sys.stderr, flush=True)
+        about = {"rows": len(x), "columns": x.shape[1], "anomalies": float(strange.double().mean())}
+        for trained_on in TRAINED_ON:
+            for name in [*MODELS, *peers()]:
+                each = [measure(name, x, strange, trained_on, seed) for seed in range(asked.seeds)]
+                rows.append({"table": table, **about, "model": name, "trained_on": trained_on, "results": each})
+    minutes = (time.monotonic() - began) / 60
+    record = {"seeds": asked.seeds, "minutes": minutes, "machine": driver.machine(), "rows": rows}
+    text = markdown(record)
+    print(text, end="")
     if asked.json is not None:
         asked.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    if asked.markdown is not None:
+        asked.markdown.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -455,6 +455,16 @@ def test_records_stand_for_runs_that_are_gone(run, tmp_path, monkeypatch):
     assert first.text.count("| bernoulli | digits (bytes) |") == 2
 
 
+def test_sections_of_recipes_follow_as_they_stand(run, tmp_path):
+    shutil.copytree(run.folder, tmp_path / "runs" / "one")
+    (tmp_path / "runs" / "other").mkdir()
+    (tmp_path / "runs" / "other" / "results.md").write_text("## Another table\n\n| ± |\n", encoding="utf-8")
+    first = report.results_markdown([tmp_path / "runs"], keep=tmp_path / "records", n=50)
+    assert first.text.endswith("\n\n## Another table\n\n| ± |\n")
+    shutil.rmtree(tmp_path / "runs" / "other")
+    assert report.results_markdown([tmp_path / "runs"], keep=tmp_path / "records", n=50) == first
+
+
 def test_two_runs_never_share_a_record(run, tmp_path):
     for folder in ("a", "b"):
         shutil.copytree(run.folder, tmp_path / folder / "one")

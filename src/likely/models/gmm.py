@@ -348,6 +348,6 @@ TINY = (
 
 PRESETS = {
     "digits": {"components": 20, "covariance": "ppca", "rank": 8, "passes": 50},
-    "mnist": {"components": 10, "covariance": "ppca", "rank": 32, "passes": 10},
+    "mnist": {"components": 50, "covariance": "lowrank", "rank": 64, "passes": 30},
     "binarized-mnist": {"components": 10, "covariance": "ppca", "rank": 32, "passes": 10},
 }

@@ -39,6 +39,7 @@ quoted elsewhere (secondary), or from memory.
 
 RECORD = ("run.json", "evaluation.json")  #: what is kept of a run
 TABLE = "table.json"  #: what is kept of a comparison
+SECTION = "results.md"  #: what a recipe printed that is neither
 
 
 class Results(NamedTuple):
@@ -55,7 +56,8 @@ def results_markdown(
 
     A run that cannot be measured (not finished, its data gone, its weights damaged) does not stop the others.
 
-    Comparisons (`likely compare`, `likely tour`) that lie in the folders follow as they were tabled.
+    Comparisons (`likely compare`, `likely tour`) that lie in the folders follow as they were tabled, and sections that
+    recipes wrote themselves (`results.md`) as they stand.
 
     Arguments:
         folders: run folders, or folders that hold them at any depth.
@@ -75,7 +77,7 @@ def results_markdown(
         raise LikelyError(f"cannot keep records in '{keep}': it is not a folder.")
     found = _found([Path(each) for each in folders], None if keep is None else Path(keep))
     for name, folder in found.items():
-        if folder.name == TABLE:
+        if folder.name in (TABLE, SECTION):
             continue
         try:
             run = runs.open(folder)
@@ -109,6 +111,10 @@ def results_markdown(
             continue
         _copy([path], keep, name.parent)
         lines += ["", *(f"#{line}" if line.startswith("#") else line for line in text.rstrip().split("\n"))]
+    for name, path in found.items():
+        if path.name == SECTION:
+            _copy([path], keep, name.parent)
+            lines += ["", *path.read_text(encoding="utf-8").rstrip().split("\n")]
     if missing:
         lines += ["", "## Not measured", "", *(f"- {' '.join(line.split())}" for line in missing)]
     return Results("\n".join(lines) + "\n", missing)
@@ -118,24 +124,25 @@ def _found(folders: list[Path], keep: Path | None) -> dict[Path, Path]:
     """Return run folders and tables of comparisons by the name that their records have in the folder of records."""
     found: dict[Path, Path] = {}
     for folder in (each.absolute() if keep is not None else each for each in folders):
-        paths = sorted(path.parent if path.name == "run.json" else path for path in _rglob(folder, "run.json", TABLE))
+        paths = sorted(_runs_and_tables(folder))
         if keep is not None and folder != keep.absolute():  # the records may lie among the runs
             paths = [path for path in paths if not path.is_relative_to(keep.absolute())]
-        if not any(path.name != TABLE for path in paths):
+        if not any(path.name not in (TABLE, SECTION) for path in paths):
             raise LikelyError(f"'{folder}' holds no run: there is no run.json in it.")
         for path in paths:
             name = path if keep is None else path.relative_to(folder.parent if path == folder else folder)
             if found.setdefault(name, path) != path:
                 raise LikelyError(f"the records of '{found[name]}' and '{path}' would both be called '{name}'.")
     if keep is not None and keep.is_dir():
-        for path in sorted(_rglob(keep, "run.json", TABLE)):
-            folder = path.parent if path.name == "run.json" else path
-            found.setdefault(folder.relative_to(keep), folder)
+        for path in sorted(_runs_and_tables(keep)):
+            found.setdefault(path.relative_to(keep), path)
     return dict(sorted(found.items()))
 
 
-def _rglob(folder: Path, *names: str) -> list[Path]:
-    return [path for name in names for path in folder.rglob(name)]
+def _runs_and_tables(folder: Path) -> list[Path]:
+    """Return the run folders below a folder, and the files of tables and sections."""
+    files = [path for name in (TABLE, SECTION) for path in folder.rglob(name)]
+    return files + [path.parent for path in folder.rglob("run.json")]
 
 
 def _copy(files: Iterable[Path], keep: str | Path | None, name: Path) -> None:
@@ -146,7 +153,10 @@ def _copy(files: Iterable[Path], keep: str | Path | None, name: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for file in files:
         if file.parent.absolute() != target.absolute():
-            runs.write_json(target / file.name, runs.read_json(file, "restore it or fit again"))
+            if file.suffix == ".json":
+                runs.write_json(target / file.name, runs.read_json(file, "restore it or fit again"))
+            else:
+                runs.write_bytes(target / file.name, file.read_bytes())
 
 
 def _cells(row: Row) -> list[str]:
