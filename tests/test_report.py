@@ -446,7 +446,8 @@ def test_records_stand_for_runs_that_are_gone(run, tmp_path, monkeypatch):
     first = report.results_markdown(folders, keep=tmp_path / "records", n=50)
     assert first.missing == []
     kept = {str(path.relative_to(tmp_path / "records")) for path in (tmp_path / "records").rglob("*.*")}
-    assert kept == {"table.json"} | {f"{n}/{f}.json" for n in ("one", "two") for f in ("run", "evaluation")}
+    files = ("run.json", "evaluation.json", "scores.safetensors")
+    assert kept == {"table.json"} | {f"{n}/{f}" for n in ("one", "two") for f in files}
     monkeypatch.setattr(measuring, "evaluate", None)  # a record is read, not measured
     shutil.rmtree(folders[1])
     (folders[0] / "table.json").unlink()

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from likely import run as runs
 from likely.errors import LikelyError
+from likely.report import scores
 from likely.report.measuring import measured
 from likely.report.numbers import MINUS, bits, nats, share, thousandths
 from likely.report.published import PUBLISHED
@@ -37,7 +38,11 @@ quoted elsewhere (secondary), or from memory.
 """
 
 
-RECORD = ("run.json", "evaluation.json")  #: what is kept of a run
+RECORD = (
+    "run.json",
+    "evaluation.json",
+    scores.FILE,
+)  #: what is kept of a run; by the scores models are compared in pairs
 TABLE = "table.json"  #: what is kept of a comparison
 SECTION = "results.md"  #: what a recipe printed that is neither
 
@@ -62,8 +67,8 @@ def results_markdown(
     Arguments:
         folders: run folders, or folders that hold them at any depth.
         keep: a folder for the records, small enough for a repository: how each run was made and all that was measured
-            on it, without its weights. Records that lie there already, of runs that are in none of the folders, come
-            into the text too.
+            on it, to the score of every row, without its weights. Records that lie there already, of runs that are in
+            none of the folders, come into the text too.
         k: how many importance samples a `Weighted` model averages.
         n: how many samples to draw for the two-sample distance.
         seed: decides samples and estimates.
@@ -105,7 +110,10 @@ def results_markdown(
         if path.name != TABLE:
             continue
         try:
-            text = markdown(from_json(runs.read_json(path, "delete it, or run the comparison again")))
+            table = from_json(runs.read_json(path, "delete it, or run the comparison again"))
+            for row in table.rows:  # which were named from where the comparison was made
+                row.folder = str(path.parent / "runs" / Path(row.folder).name)
+            text = markdown(table)
         except LikelyError as error:
             missing.append(f"{path}: {error}")
             continue
@@ -152,7 +160,7 @@ def _copy(files: Iterable[Path], keep: str | Path | None, name: Path) -> None:
     target = Path(keep) / name
     target.mkdir(parents=True, exist_ok=True)
     for file in files:
-        if file.parent.absolute() != target.absolute():
+        if file.exists() and file.parent.absolute() != target.absolute():
             if file.suffix == ".json":
                 runs.write_json(target / file.name, runs.read_json(file, "restore it or fit again"))
             else:
