@@ -188,3 +188,5 @@ if __name__ == "__main__":
     result = {"processes": fabric.world_size} | {f.__name__: f(fabric) for f in (statistics, descent, metrics)}
     if fabric.global_rank == 0:
         Path(sys.argv[1]).write_text(json.dumps(result))
+    fabric.barrier()
+    torch.distributed.destroy_process_group()  # left to the interpreter's end, its threads at times abort the process
