@@ -131,6 +131,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="where to write every number with its interval and protocol")
     parser.add_argument("--markdown", type=Path, help="where to write the tables")
     asked = parser.parse_args(arguments)
+    if asked.seeds < 1:
+        parser.error(f"--seeds must be 1 or more, not {asked.seeds}")
+    for path in (asked.json, asked.markdown):  # said before the work, not after it
+        if path is not None and not path.absolute().parent.is_dir():
+            parser.error(f"cannot write {path}: there is no folder {path.parent}")
     data = os.environ.get("LIKELY_DATA")
     found = tables(Path(data) / "adbench") if data else {}
     if not found:

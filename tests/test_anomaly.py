@@ -479,6 +479,18 @@ def test_the_adbench_recipe_ranks_as_mahalanobis_distances_do(tmp_path, monkeypa
     assert found["gaussian", "usual"]["protocol"]["n_anomalies"] == 12
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(("--seeds", "0"), "must be 1 or more"), (("--json", "no/such/all.json"), "there is no folder no/such")],
+)
+def test_the_adbench_recipe_looks_at_its_arguments_first(tmp_path, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        adbench(tmp_path, monkeypatch, *arguments)
+    assert stop.value.code == 2
+    assert says in capsys.readouterr().err
+
+
 def test_the_adbench_recipe_says_when_there_are_no_tables(tmp_path, monkeypatch, capsys):
     assert adbench(tmp_path, monkeypatch) == 1
     assert "set LIKELY_DATA" in capsys.readouterr().err
