@@ -113,7 +113,9 @@ def test_a_heat_map_has_room_for_its_names():
     assert svg.count("rotate(") == 3
     left = min(x for (x,) in numbers(r'class="cell" x="([\d.]+)"', svg))
     assert left > 5.5 * len("sprinkler=yes")
-    assert left > 0.7 * 5.5 * len("rain=no, grass=wet")
+    svg = diagrams.heat_map([[1.0] * 3], ["a"], ["rain=no, grass=wet"] * 3, label="l")
+    left = min(x for (x,) in numbers(r'class="cell" x="([\d.]+)"', svg))
+    assert left > 0.7 * 5.5 * len("rain=no, grass=wet")  # the first name hangs down to the left
 
 
 def test_rows_with_missing_values_are_left_out_of_the_plane(tmp_path):

@@ -264,6 +264,9 @@ def test_very_many_weighted_rows_are_drawn_in_proportion(monkeypatch: pytest.Mon
     counts = seen.bincount(minlength=4).double()
     assert counts[0] == counts[3] == 0
     assert abs(counts[1] / len(seen) - 0.75) < 0.02
+    monkeypatch.setattr(torch, "rand", lambda *a, **k: torch.tensor([0.0, 1.0], dtype=torch.float64))
+    ends = optimize._with_replacement(part.weight.double(), 2, torch.Generator())
+    assert ends.tolist() == [1, 2]  # numbers at the very ends fall to rows that count
 
 
 def test_streams_are_independent() -> None:
