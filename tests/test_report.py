@@ -515,6 +515,8 @@ def test_records_need_a_folder(run, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(LikelyError, match="not a folder"):
         report.results_markdown([run.folder], keep=tmp_path / "file", n=50)
+    with pytest.raises(OSError, match="Not a directory"):
+        report.results_markdown([run.folder], keep=tmp_path / "file" / "below", n=50)
 
 
 def test_a_record_that_lacks_something_is_damaged(run, tmp_path):

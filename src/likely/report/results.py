@@ -75,12 +75,15 @@ def results_markdown(
 
     Raises:
         LikelyError: a folder holds no run, not one run could be measured, or the records have no folder.
+        OSError: the folder of the records cannot be made.
     """
     made: list[tuple[Row, dict[str, Any]]] = []
     missing = []
     if keep is not None and Path(keep).exists() and not Path(keep).is_dir():
         raise LikelyError(f"cannot keep records in '{keep}': it is not a folder.")
     found = _found([Path(each) for each in folders], None if keep is None else Path(keep))
+    if keep is not None:
+        Path(keep).mkdir(parents=True, exist_ok=True)  # that it cannot be made is said once, before the work
     for name, folder in found.items():
         if folder.name in (TABLE, SECTION):
             continue
